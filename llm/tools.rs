@@ -1,0 +1,72 @@
+//! What an agent needs of its tools, as a trait and plain data. It never starts a server.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+
+use abide_engine::{Effect, Error};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A boxed future that may move between threads.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
+
+/// May this tool be called without asking?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// Call it.
+    Allow,
+    /// Ask a person first.
+    Ask,
+    /// Never call it: the model is told so.
+    Deny,
+}
+
+/// One tool as the run has pinned it. Plain data: it is kept in the run's journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolSpec {
+    /// The name the model sees: `server_tool` within `[A-Za-z0-9_-]{1,64}`, unique within the run.
+    pub name: String,
+    /// The server's name as configured.
+    pub server: String,
+    /// The tool's own name at its server.
+    pub tool: String,
+    /// The server's description, or an empty string.
+    pub description: String,
+    /// The JSON schema of the arguments, as the server gave it.
+    pub input_schema: Value,
+    /// What repeating a call would do.
+    pub effect: Effect,
+    /// May it be called without asking?
+    pub policy: Policy,
+    /// Seconds after which an attempt is given up.
+    pub timeout_s: u64,
+    /// BLAKE3 (hex) of the raw definition: a changed one on resume stops for approval.
+    pub hash: String,
+}
+
+/// One call of a tool. Also the input of its step, as `show` prints it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// The server's name as configured.
+    pub server: String,
+    /// The tool's own name at its server.
+    pub tool: String,
+    /// The arguments: a JSON object.
+    pub arguments: Value,
+}
+
+/// What an agent needs of whoever runs its tools. Implemented by `abide-mcp`.
+///
+/// Both methods are called inside a step's attempt, on a tokio runtime. Errors follow the engine's kinds:
+/// a server that will not start is `Environment`, missing consent is `Park(Trust)`, an unset variable is
+/// `Park(Credentials)`, a connection lost in mid-call is `InDoubt`, a call that certainly never left is `DidNotHappen`.
+pub trait Tools: Send + Sync + 'static {
+    /// Starts `servers` where needed and lists their tools, sorted by name; names that collide are told apart.
+    fn discover(&self, servers: Vec<String>) -> BoxFuture<Result<Vec<ToolSpec>, Error>>;
+
+    /// Calls a tool. The answer is a `CallToolResult` as JSON (`isError: true` is an answer, too); `meta` goes into
+    /// the request's `_meta` (the idempotency key among it).
+    fn call(&self, call: ToolCall, meta: BTreeMap<String, Value>) -> BoxFuture<Result<Value, Error>>;
+}

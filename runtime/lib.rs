@@ -1,0 +1,3 @@
+//! abide: durable agents in one file. This crate hosts the engine on SQLite; it never re-implements one of its rules.
+
+pub use abide_engine::{Effect, Error, Result};

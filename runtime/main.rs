@@ -1,0 +1,3 @@
+//! The `abide` binary: hands over to the command line of the library.
+
+fn main() {}
