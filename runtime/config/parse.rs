@@ -57,24 +57,27 @@ fn line_of(text: &str, span: &Range<usize>) -> usize {
     text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// Parses one YAML mapping. `skipped` lines stood before `text` in the file. Nesting, aliases and size are limited by the parser's
-/// budget, so that a hostile file is an error and never a full stack or memory.
-pub(super) fn yaml_table(text: &str, skipped: usize, file: &Place) -> Result<Table, ConfigError> {
+/// Parses one YAML mapping, whose lines are those of the file. Nesting, aliases and size are limited by the parser's budget, so that a
+/// hostile file is an error and never a full stack or memory.
+pub(super) fn yaml_table(text: &str, file: &Place) -> Result<Table, ConfigError> {
     let options = serde_saphyr::options! {
         with_snippet: false,
+        // Only `true` and `false`: an argument `y` or `on` is text.
+        strict_booleans: true,
         budget: serde_saphyr::budget! { max_depth: 32, max_events: 50_000, max_nodes: 20_000, max_aliases: 100, max_documents: 1 },
     };
     let parsed: Result<Spanned<Yaml>, _> = serde_saphyr::from_str_with_options(text, options);
     let root = parsed.map_err(|error| {
-        let line = error.location().map_or(0, |at| usize::try_from(at.line()).unwrap_or(0) + skipped);
+        let line = error.location().map_or(0, |at| usize::try_from(at.line()).unwrap_or(0));
         let problem = format!("this is not YAML: {}", error.without_snippet());
         ConfigError::invalid(&file.at(line), problem, "mend that line; put text that contains `: ` or `#` in quotes")
     })?;
-    match root.value.place(file, skipped, &root.referenced).value {
+    let at = file.at(usize::try_from(root.referenced.line()).unwrap_or(0));
+    match root.value.place(file, &root.referenced).value {
         Value::Table(table) => Ok(table),
         Value::Null => Ok(Table::new()),
         other => Err(ConfigError::invalid(
-            &file.at(skipped + 1),
+            &at,
             format!("the front matter must be `key: value` lines, and it is {}", other.kind()),
             "write it like this: name: researcher",
         )),
@@ -89,18 +92,18 @@ enum Yaml {
 }
 
 impl Yaml {
-    fn place(self, file: &Place, skipped: usize, at: &serde_saphyr::Location) -> Node {
-        let line = |at: &serde_saphyr::Location| file.at(usize::try_from(at.line()).unwrap_or(0) + skipped);
+    fn place(self, file: &Place, at: &serde_saphyr::Location) -> Node {
+        let line = |at: &serde_saphyr::Location| file.at(usize::try_from(at.line()).unwrap_or(0));
         let value = match self {
             Self::Leaf(value) => value,
             Self::List(items) => {
-                Value::List(items.into_iter().map(|item| item.value.place(file, skipped, &item.referenced)).collect())
+                Value::List(items.into_iter().map(|item| item.value.place(file, &item.referenced)).collect())
             }
             Self::Map(pairs) => Value::Table(
                 pairs
                     .into_iter()
                     .map(|(key, value)| {
-                        let node = value.place(file, skipped, &key.referenced);
+                        let node = value.place(file, &key.referenced);
                         (key.value, node)
                     })
                     .collect(),

@@ -1,0 +1,307 @@
+//! Reads one agent: a Markdown file with YAML front matter in Claude Code's format (DESIGN section 9). It looks for no files and starts no servers.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use super::discover::read_text;
+use super::error::{ConfigError, Origin, Place, nearest};
+use super::front_matter;
+use super::node::{Node, Table, Value};
+use super::tool_filter;
+
+/// An agent as its file describes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentDef {
+    /// `name`, else the file's name without `.md`.
+    pub name: String,
+    /// `description`, or an empty string.
+    pub description: String,
+    /// The body: what the model is told it is.
+    pub instructions: String,
+    /// `model`: a name for [`super::Project::model_named`]; none for the default.
+    pub model: Option<String>,
+    /// `mcpServers` or `servers`: the servers it uses, inline ones included; none for all of the project's.
+    pub servers: Option<Vec<String>>,
+    /// The servers that are defined in the file itself, each as an entry of `.mcp.json` would say it.
+    pub inline_servers: BTreeMap<String, Json>,
+    /// `tools`: globs of what it may see; none for all, an empty list for none.
+    pub tools: Option<Vec<String>>,
+    /// `disallowedTools`: globs of what it may not see, whatever `tools` says.
+    pub disallowed: Vec<String>,
+    /// `maxTurns` or `max_turns`, at least 1; none for the loop's default.
+    pub max_turns: Option<u32>,
+    /// `skills`, kept for those who can use them.
+    pub skills: Vec<String>,
+    /// The file.
+    pub path: PathBuf,
+    /// Whose file it is.
+    pub origin: Origin,
+    /// What the file asks for and abide does not do, for the user to see.
+    pub warnings: Vec<String>,
+}
+
+impl AgentDef {
+    /// May the agent see this tool? `full_name` is the model's name of it (`server_tool`, reduced).
+    pub fn allows(&self, server: &str, tool: &str, full_name: &str) -> bool {
+        let allowed = match &self.tools {
+            None => true,
+            Some(globs) => globs.iter().any(|glob| tool_filter::matches(glob, server, tool, full_name)),
+        };
+        allowed && !self.disallowed.iter().any(|glob| tool_filter::forbids(glob, server, tool, full_name))
+    }
+
+    /// Reads the file at `path`.
+    pub fn read(path: &Path, origin: Origin) -> Result<Self, ConfigError> {
+        Self::parse(&read_text(path)?, path, origin)
+    }
+
+    /// Reads the text of a file; `path` gives its name, and stands in errors.
+    pub fn parse(text: &str, path: &Path, origin: Origin) -> Result<Self, ConfigError> {
+        let file = Place::file(path, origin);
+        let (keys, body) = front_matter::split(text, &file)?;
+        let mut front = Front { keys: keys.unwrap_or_default(), file, warnings: Vec::new() };
+        front.check_keys()?;
+        let (servers, inline_servers) = front.servers()?;
+        let agent = Self {
+            name: front.name(path)?,
+            description: front.text("description")?.unwrap_or_default(),
+            instructions: body.trim().to_owned(),
+            model: front.text("model")?,
+            servers,
+            inline_servers,
+            tools: front.tools()?,
+            disallowed: front.globs("disallowedTools")?.unwrap_or_default(),
+            max_turns: front.max_turns()?,
+            skills: front.list("skills")?.unwrap_or_default(),
+            path: path.to_path_buf(),
+            origin,
+            warnings: front.warnings,
+        };
+        if agent.instructions.is_empty() {
+            let problem = "the file has no instructions";
+            return Err(ConfigError::invalid(&front.file, problem, "write below the front matter what the agent is to do"));
+        }
+        Ok(agent)
+    }
+}
+
+/// Keys that mean something here, each with a line that sets it.
+const KEYS: [(&str, &str); 10] = [
+    ("name", "name: researcher"),
+    ("description", "description: Finds facts"),
+    ("model", "model: sonnet"),
+    ("tools", "tools: memory_*, mcp__filesystem__read_file"),
+    ("disallowedTools", "disallowedTools: memory_delete_*"),
+    ("mcpServers", "mcpServers: [filesystem, memory]"),
+    ("servers", "servers: [filesystem, memory]"),
+    ("maxTurns", "maxTurns: 10"),
+    ("max_turns", "max_turns: 10"),
+    ("skills", "skills: [review]"),
+];
+
+/// Keys of Claude Code that change nothing here.
+const IGNORED: [&str; 5] = ["color", "background", "isolation", "effort", "initialPrompt"];
+
+/// Keys of Claude Code that someone may rely on, and that have no effect here.
+const WITHOUT_EFFECT: [(&str, &str); 3] = [
+    ("hooks", "abide runs no hooks"),
+    ("memory", "an MCP server can keep an agent's notes"),
+    ("permissionMode", "abide asks by the [tools] tables of abide.toml instead"),
+];
+
+/// The front matter on its way to an [`AgentDef`].
+struct Front {
+    keys: Table,
+    file: Place,
+    warnings: Vec<String>,
+}
+
+impl Front {
+    /// Warns of keys without effect. One that is nearly a known key is an error: a misspelt `tools` would allow everything.
+    fn check_keys(&mut self) -> Result<(), ConfigError> {
+        let known = || KEYS.iter().map(|(key, _)| *key);
+        for (key, node) in &self.keys {
+            if known().any(|name| name == key) || IGNORED.contains(&key.as_str()) {
+                continue;
+            }
+            if let Some((_, why)) = WITHOUT_EFFECT.iter().find(|(name, _)| name == key) {
+                self.warnings.push(format!("{}: `{key}` has no effect: {why}", node.at));
+                continue;
+            }
+            let meant = if fold(key) == "allowedtools" { Some("tools") } else { nearest(key, known()) };
+            match meant.filter(|near| fold(key) == "allowedtools" || strsim::osa_distance(&fold(key), &fold(near)) <= 2) {
+                Some(near) => {
+                    let example = KEYS.iter().find(|(name, _)| *name == near).map_or("", |(_, example)| example);
+                    let help = format!("did you mean `{near}`? Write it like this: {example}");
+                    return Err(ConfigError::invalid(&node.at, format!("unknown key `{key}`"), help));
+                }
+                None => self.warnings.push(format!("{}: the key `{key}` is not known and has no effect", node.at)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The value of a key; an empty one counts as absent.
+    fn node(&self, key: &str) -> Option<&Node> {
+        self.keys.get(key).filter(|node| !matches!(node.value, Value::Null))
+    }
+
+    fn wrong(key: &str, node: &Node, wanted: &str) -> ConfigError {
+        let example = KEYS.iter().find(|(name, _)| *name == key).map_or("", |(_, example)| example);
+        node.wrong(key, wanted, node.value.kind(), example)
+    }
+
+    fn text(&self, key: &str) -> Result<Option<String>, ConfigError> {
+        match self.node(key) {
+            None => Ok(None),
+            Some(Node { value: Value::Str(text), .. }) => Ok(Some(text.trim().to_owned()).filter(|t| !t.is_empty())),
+            Some(node) => Err(Self::wrong(key, node, "text")),
+        }
+    }
+
+    fn name(&self, path: &Path) -> Result<String, ConfigError> {
+        let stem = || path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let name = self.text("name")?.or_else(stem).unwrap_or_default();
+        let fits = !name.is_empty() && name.len() <= 128 && !name.chars().any(|c| c.is_control() || c == '/' || c == '\\');
+        let at = self.node("name").map_or(&self.file, |node| &node.at);
+        let problem = "an agent's name must have 1 to 128 characters, and no slash or line break";
+        fits.then_some(name).ok_or_else(|| ConfigError::invalid(at, problem, "write it like this: name: researcher"))
+    }
+
+    /// A list, or comma-separated text.
+    fn list(&self, key: &str) -> Result<Option<Vec<String>>, ConfigError> {
+        let Some(node) = self.node(key) else { return Ok(None) };
+        match &node.value {
+            Value::Str(text) => Ok(Some(split_list(text))),
+            Value::List(items) => {
+                let texts = items.iter().map(|item| match &item.value {
+                    Value::Str(text) => Ok(text.trim().to_owned()),
+                    _ => Err(Self::wrong(key, item, "a list of texts")),
+                });
+                texts.filter(|text| !matches!(text, Ok(text) if text.is_empty())).collect::<Result<_, _>>().map(Some)
+            }
+            _ => Err(Self::wrong(key, node, "a list, or text separated by commas")),
+        }
+    }
+
+    fn globs(&self, key: &str) -> Result<Option<Vec<String>>, ConfigError> {
+        let Some(globs) = self.list(key)? else { return Ok(None) };
+        for glob in &globs {
+            if let (Err(why), Some(node)) = (tool_filter::check(glob), self.node(key)) {
+                let help = "write names with `*` for any characters, as in memory_*";
+                return Err(ConfigError::invalid(&node.at, format!("`{glob}` in `{key}` is not a pattern: {why}"), help));
+            }
+        }
+        Ok(Some(globs))
+    }
+
+    fn tools(&mut self) -> Result<Option<Vec<String>>, ConfigError> {
+        let globs = self.globs("tools")?;
+        let built_in: Vec<&str> = globs.iter().flatten().filter_map(|glob| tool_filter::built_in(glob)).collect();
+        if !built_in.is_empty() {
+            let at = self.node("tools").map_or_else(|| self.file.to_string(), |node| node.at.to_string());
+            let names = built_in.join(", ");
+            self.warnings.push(format!(
+                "{at}: abide has no built-in tools: {names} will not be there; an MCP server can offer the like"
+            ));
+        }
+        Ok(globs)
+    }
+
+    /// The one of two spellings that is used; both at once are an error unless `same`.
+    fn either<'a>(&self, one: &'a str, other: &'a str) -> Result<&'a str, ConfigError> {
+        match (self.node(one), self.node(other)) {
+            (Some(_), Some(node)) => {
+                let problem = format!("`{one}` and `{other}` say the same thing, and both are set");
+                Err(ConfigError::invalid(&node.at, problem, format!("remove `{other}`")))
+            }
+            (None, Some(_)) => Ok(other),
+            _ => Ok(one),
+        }
+    }
+
+    fn max_turns(&self) -> Result<Option<u32>, ConfigError> {
+        let key = self.either("maxTurns", "max_turns")?;
+        let Some(node) = self.node(key) else { return Ok(None) };
+        match &node.value {
+            Value::Int(n) => u32::try_from(*n).ok().filter(|n| *n > 0),
+            _ => None,
+        }
+        .map(Some)
+        .ok_or_else(|| Self::wrong(key, node, "a whole number from 1 to 4294967295"))
+    }
+
+    /// Names and definitions of servers: a list of either, text, or a mapping of names to definitions.
+    #[allow(clippy::type_complexity)]
+    fn servers(&self) -> Result<(Option<Vec<String>>, BTreeMap<String, Json>), ConfigError> {
+        let key = self.either("mcpServers", "servers")?;
+        let mut inline = BTreeMap::new();
+        let Some(node) = self.node(key) else { return Ok((None, inline)) };
+        let mut names = Vec::new();
+        match &node.value {
+            Value::Str(text) => names = split_list(text),
+            Value::Table(table) => take_servers(key, table, &mut names, &mut inline)?,
+            Value::List(items) => {
+                for item in items {
+                    match &item.value {
+                        Value::Str(name) => names.push(name.trim().to_owned()),
+                        Value::Table(table) => take_servers(key, table, &mut names, &mut inline)?,
+                        _ => return Err(Self::wrong(key, item, "a list of servers' names or definitions")),
+                    }
+                }
+            }
+            _ => return Err(Self::wrong(key, node, "a list of servers' names or definitions")),
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        names.retain(|name| !name.is_empty() && seen.insert(name.clone()));
+        Ok((Some(names), inline))
+    }
+}
+
+/// Takes `name: definition` pairs; a name without a definition is one of the project's servers.
+fn take_servers(
+    key: &str,
+    table: &Table,
+    names: &mut Vec<String>,
+    inline: &mut BTreeMap<String, Json>,
+) -> Result<(), ConfigError> {
+    for (name, node) in table {
+        match &node.value {
+            Value::Null => {}
+            Value::Table(_) => {
+                inline.insert(name.clone(), node.to_json());
+            }
+            other => {
+                let example = "- memory: { command: npx, args: [-y, server-memory] }";
+                return Err(node.wrong(&format!("{key}.{name}"), "a server's definition", other.kind(), example));
+            }
+        }
+        names.push(name.clone());
+    }
+    Ok(())
+}
+
+/// Parts between commas; those inside brackets do not separate: `Agent(a, b), memory_{x,y}`.
+fn split_list(text: &str) -> Vec<String> {
+    let mut depth = 0_usize;
+    let parts = text.split(|c: char| {
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == ',' && depth == 0
+    });
+    parts.map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
+
+fn fold(key: &str) -> String {
+    key.to_lowercase().replace(['-', '_'], "")
+}
+
+#[cfg(test)]
+#[path = "agent_file_tests.rs"]
+mod tests;

@@ -1,0 +1,186 @@
+//! Tests of agents' files: what Claude Code's files mean here, what is seen, and that broken ones say where and how to mend them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fmt::Write as _;
+
+use super::*;
+
+fn parse(text: &str) -> Result<AgentDef, ConfigError> {
+    AgentDef::parse(text, Path::new("agents/helper.md"), Origin::Project)
+}
+
+fn front(yaml: &str) -> AgentDef {
+    parse(&format!("---\n{yaml}\n---\nDo it.")).unwrap()
+}
+
+fn texts(list: &[&str]) -> Vec<String> {
+    list.iter().map(|text| (*text).to_owned()).collect()
+}
+
+#[test]
+fn a_file_without_front_matter_is_its_instructions() {
+    let agent = parse("You read before you answer.\n\n---\nNot front matter.\n").unwrap();
+    assert_eq!(agent.name, "helper");
+    assert_eq!(agent.instructions, "You read before you answer.\n\n---\nNot front matter.");
+    assert_eq!((agent.tools, agent.servers, agent.model, agent.max_turns), (None, None, None, None));
+    assert!(agent.warnings.is_empty());
+}
+
+#[test]
+fn the_designs_example_reads_as_it_says() {
+    let agent = front(
+        "name: researcher\ndescription: Finds facts\nmodel: local\nmcpServers: [filesystem, memory]    # default: all\n\
+         tools: [\"filesystem_read_*\", \"memory_*\"]\nmaxTurns: 10",
+    );
+    assert_eq!((agent.name.as_str(), agent.description.as_str()), ("researcher", "Finds facts"));
+    assert_eq!((agent.model.as_deref(), agent.max_turns), (Some("local"), Some(10)));
+    assert_eq!(agent.servers, Some(texts(&["filesystem", "memory"])));
+    assert_eq!(agent.tools, Some(texts(&["filesystem_read_*", "memory_*"])));
+    assert_eq!(agent.instructions, "Do it.");
+}
+
+#[test]
+fn a_file_as_claude_code_writes_it_is_read_unchanged() {
+    let agent = front(
+        "name: code-reviewer\ndescription: Use this agent when: you're done. Examples: <example>user: \"ok\" #1\\n</example>\n\
+         tools: Read, Grep, Bash(git *), mcp__memory__search_nodes\nmodel: sonnet\ncolor: blue\npermissionMode: plan",
+    );
+    assert!(agent.description.starts_with("Use this agent when: you're done."), "{}", agent.description);
+    assert!(agent.description.ends_with("#1\\n</example>"), "{}", agent.description);
+    assert_eq!(agent.tools.as_ref().map(Vec::len), Some(4));
+    let warnings = agent.warnings.join("\n");
+    assert!(warnings.contains("agents/helper.md:4") && warnings.contains("Read, Grep, Bash"), "{warnings}");
+    assert!(warnings.contains("`permissionMode` has no effect") && !warnings.contains("color"), "{warnings}");
+    assert!(agent.allows("memory", "search_nodes", "memory_search_nodes"));
+    assert!(!agent.allows("memory", "read_graph", "memory_read_graph"));
+}
+
+#[test]
+fn windows_line_ends_and_a_description_of_many_lines_are_fine() {
+    let agent = parse("---\r\nname: a\r\ndescription: |\r\n  one\r\n  two\r\n---\r\nDo it.\r\n").unwrap();
+    assert_eq!((agent.name.as_str(), agent.instructions.as_str()), ("a", "Do it."));
+    assert!(agent.description.contains("one") && agent.description.contains("two"));
+}
+
+#[test]
+fn lists_may_be_text_lists_or_absent() {
+    for (yaml, expected) in [
+        ("name: a", None),
+        ("tools:", None),
+        ("tools: []", Some(vec![])),
+        ("tools: ''", Some(vec![])),
+        ("tools: a_*, b_c", Some(texts(&["a_*", "b_c"]))),
+        ("tools: a_{x,y}, Agent(x, y)", Some(texts(&["a_{x,y}", "Agent(x, y)"]))),
+        ("tools:\n  - a_*\n  - b_c", Some(texts(&["a_*", "b_c"]))),
+    ] {
+        assert_eq!(front(yaml).tools, expected, "{yaml}");
+    }
+    assert_eq!(front("disallowedTools: Write, x_*").disallowed, ["Write", "x_*"]);
+    assert!(front("disallowedTools: Write").warnings.is_empty(), "not having a tool is what was asked for");
+    assert_eq!(front("skills: [review, test]").skills, ["review", "test"]);
+    assert_eq!(front("max_turns: 3").max_turns, Some(3));
+}
+
+#[test]
+fn servers_may_be_names_or_definitions() {
+    for (yaml, names, inline) in [
+        ("mcpServers: a, b", &["a", "b"][..], &[][..]),
+        ("servers: [a, b, a]", &["a", "b"], &[]),
+        ("mcpServers: []", &[], &[]),
+        ("mcpServers:\n  - a\n  - b: {command: x, args: [y]}", &["a", "b"], &["b"]),
+        ("mcpServers:\n  a:\n  b:\n    command: x\n    args: [y]", &["a", "b"], &["b"]),
+    ] {
+        let agent = front(yaml);
+        assert_eq!(agent.servers, Some(texts(names)), "{yaml}");
+        assert_eq!(agent.inline_servers.keys().collect::<Vec<_>>(), inline, "{yaml}");
+        if let Some(server) = agent.inline_servers.get("b") {
+            assert_eq!(*server, serde_json::json!({"command": "x", "args": ["y"]}));
+        }
+    }
+}
+
+#[test]
+fn tools_are_seen_as_the_lists_say() {
+    // tools, disallowedTools, server, tool, seen (parity.md, behaviours 1 and 2)
+    for (tools, disallowed, server, tool, seen) in [
+        (None, "", "a", "x", true),
+        (Some("[]"), "", "a", "x", false),
+        (Some("'*'"), "", "a", "x", true),
+        (Some("a_x"), "", "a", "x", true),
+        (Some("a_x"), "", "a", "y", false),
+        (Some("a_*"), "", "b", "x", false),
+        (Some("x"), "", "a", "x", false),
+        (Some("mcp__a__x"), "", "a", "x", true),
+        (Some("mcp__a__x"), "", "a", "xx", false),
+        (Some("mcp__a"), "", "a", "x", true),
+        (Some("mcp__a"), "", "a_b", "x", false),
+        (Some("mcp__a__*"), "", "a", "x", true),
+        (Some("mcp__a_b__x"), "", "a_b", "x", true),
+        (Some("mcp__my_server__x"), "", "my.server", "x", true),
+        (Some("my.server_x"), "", "my.server", "x", true),
+        (Some("my_server_x"), "", "my.server", "x", true),
+        (Some("a_{x,y}"), "", "a", "y", true),
+        (Some("Read, Bash"), "", "a", "x", false),
+        (None, "a_x", "a", "x", false),
+        (None, "a_x", "a", "y", true),
+        (None, "mcp__a", "a", "x", false),
+        (None, "x", "a", "x", false),
+        (Some("a_*"), "a_delete_*", "a", "delete_all", false),
+        (Some("a_*"), "a_delete_*", "a", "read", true),
+        (None, "'*'", "a", "x", false),
+    ] {
+        let mut yaml = "name: a".to_owned();
+        if let Some(tools) = tools {
+            let _ = write!(yaml, "\ntools: {tools}");
+        }
+        if !disallowed.is_empty() {
+            let _ = write!(yaml, "\ndisallowedTools: {disallowed}");
+        }
+        let full = format!("{server}_{tool}").replace('.', "_");
+        assert_eq!(front(&yaml).allows(server, tool, &full), seen, "{yaml}\n{server} {tool}");
+    }
+}
+
+#[test]
+fn broken_files_name_file_line_and_fix() {
+    let deep = format!("x: {}", "[".repeat(5000));
+    let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n\
+                d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e,*e]";
+    // front matter, where, what, fix
+    for (yaml, at, problem, fix) in [
+        ("name: a\ntool: x_*", "helper.md:3", "`tool`", "`tools`"),
+        ("allowed-tools: x_*", "helper.md:2", "`allowed-tools`", "`tools`"),
+        ("allowedTools: x_*", "helper.md:2", "`allowedTools`", "`tools`"),
+        ("disallowed_tools: x", "helper.md:2", "`disallowed_tools`", "`disallowedTools`"),
+        ("max-turns: 3", "helper.md:2", "`max-turns`", "turns"),
+        ("modle: x", "helper.md:2", "`modle`", "model: sonnet"),
+        ("name: [a]", "helper.md:2", "`name` must be text", "name: researcher"),
+        ("name: a/b", "helper.md:2", "no slash", "name: researcher"),
+        ("name: a\nmodel: 7", "helper.md:3", "`model` must be text", "model: sonnet"),
+        ("name: a\ntools: 7", "helper.md:3", "`tools` must be a list", "tools: memory_*"),
+        ("tools:\n  - a\n  - 7", "helper.md:4", "list of texts", "tools: memory_*"),
+        ("tools: 'a_['", "helper.md:2", "`a_[`", "memory_*"),
+        ("maxTurns: 0", "helper.md:2", "whole number", "maxTurns: 10"),
+        ("maxTurns: many", "helper.md:2", "whole number", "maxTurns: 10"),
+        ("maxTurns: 3\nmax_turns: 4", "helper.md:3", "both are set", "remove"),
+        ("servers: 7", "helper.md:2", "names or definitions", "servers: [filesystem, memory]"),
+        ("mcpServers:\n  - a: 7", "helper.md:3", "a server's definition", "command"),
+        ("name: a\nname: b", "helper.md:3", "YAML", "mend that line"),
+        ("name: 'a", "helper.md", "YAML", "mend that line"),
+        ("name: a\n\tmodel: b", "helper.md:2", "YAML", "mend that line"),
+        ("just words", "helper.md:2", "`key: value` lines", "name: researcher"),
+        (&deep, "helper.md:2", "YAML", "mend that line"),
+        (bomb, "helper.md", "YAML", "mend that line"),
+    ] {
+        let error = parse(&format!("---\n{yaml}\n---\nDo it.")).expect_err(yaml);
+        let (shown, help) = (error.to_string(), error.help());
+        let short: String = yaml.chars().take(60).collect();
+        assert!(shown.contains(at) && shown.contains(problem), "{short}\n{shown}");
+        assert!(help.contains(fix), "{short}\n{help}");
+        assert_eq!((error.code(), error.exit_code()), ("config_invalid", 8));
+    }
+    let unclosed = parse("---\nname: a\nDo it.").unwrap_err();
+    assert!(unclosed.to_string().contains("helper.md:1") && unclosed.help().contains("`---`"), "{unclosed}");
+    let empty = parse("---\nname: a\n---\n \n").unwrap_err();
+    assert!(empty.to_string().contains("no instructions") && empty.help().contains("below the front matter"), "{empty}");
+}

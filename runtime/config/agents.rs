@@ -1,0 +1,121 @@
+//! Finds agents by name or path (DESIGN section 9). It reads their files and nothing else.
+
+use std::path::{Path, PathBuf};
+
+use super::agent_file::AgentDef;
+use super::discover::Env;
+use super::error::{ConfigError, Origin, nearest};
+
+/// How deep folders of agents are searched, as people sort theirs into a few.
+const DEPTH: usize = 3;
+
+/// The folders in which agents lie, the first wins.
+pub(super) fn folders(root: &Path, env: &Env) -> Vec<(PathBuf, Origin)> {
+    let project = [".abide", ".claude"].map(|dir| (root.join(dir).join("agents"), Origin::Project));
+    let users = env.user_dir().map(|dir| (dir.join("agents"), Origin::User));
+    project.into_iter().chain(users).collect()
+}
+
+/// All agents that can be named, sorted by name, and the errors of the files that cannot be read. Of several with one name, the
+/// first folder's stands.
+pub(super) fn list(root: &Path, env: &Env) -> (Vec<AgentDef>, Vec<ConfigError>) {
+    let (mut agents, mut errors): (Vec<AgentDef>, _) = (Vec::new(), Vec::new());
+    for (folder, origin) in folders(root, env) {
+        for path in files(&folder) {
+            match AgentDef::read(&path, origin) {
+                Ok(agent) if agents.iter().any(|known| known.name == agent.name) => {}
+                Ok(agent) => agents.push(agent),
+                Err(error) => errors.push(error),
+            }
+        }
+    }
+    agents.sort_by(|a, b| a.name.cmp(&b.name));
+    (agents, errors)
+}
+
+/// The agent that `target` names: a path to an `.md` file, relative to the working folder, or a name.
+pub(super) fn find(root: &Path, env: &Env, target: &str) -> Result<AgentDef, ConfigError> {
+    let is_path = target.contains(['/', '\\']) || Path::new(target).extension().is_some_and(|e| e.eq_ignore_ascii_case("md"));
+    if is_path {
+        let path = env.cwd.join(target);
+        return if path.exists() {
+            AgentDef::read(&path, env.origin_of(&path))
+        } else {
+            Err(missing(root, env, target))
+        };
+    }
+    for (folder, origin) in folders(root, env) {
+        if let Some(found) = find_in(&folder, origin, target)? {
+            return Ok(found);
+        }
+    }
+    Err(missing(root, env, target))
+}
+
+/// The agent of this name in one folder: the one that calls itself so, else the one whose file is called so. Others that are broken do
+/// not matter.
+fn find_in(folder: &Path, origin: Origin, name: &str) -> Result<Option<AgentDef>, ConfigError> {
+    let mut named: Option<AgentDef> = None;
+    let mut of_file = None;
+    for path in files(folder) {
+        let read = AgentDef::read(&path, origin);
+        match (read, &named) {
+            (Ok(agent), Some(first)) if agent.name == name => {
+                return Err(ConfigError::Unresolved {
+                    problem: format!("two agents are called `{name}`: {} and {}", first.path.display(), path.display()),
+                    help: "give one of them another `name`, or give the path of the one that is meant".to_owned(),
+                });
+            }
+            (Ok(agent), None) if agent.name == name => named = Some(agent),
+            (read, _) if path.file_stem().is_some_and(|stem| stem == name) => of_file = of_file.or(Some(read)),
+            _ => {}
+        }
+    }
+    match named {
+        Some(agent) => Ok(Some(agent)),
+        None => of_file.transpose(),
+    }
+}
+
+/// The error that lists what there is.
+fn missing(root: &Path, env: &Env, name: &str) -> ConfigError {
+    let (agents, errors) = list(root, env);
+    let names: Vec<&str> = agents.iter().map(|agent| agent.name.as_str()).collect();
+    let looked: Vec<String> = folders(root, env).iter().map(|(dir, _)| dir.display().to_string()).collect();
+    let looked = looked.join(", ");
+    let mut help = if names.is_empty() {
+        format!("there are no agents yet: write {}.md in one of {looked}, or give the path of a file", stem(name))
+    } else {
+        format!("there are: {}; looked in {looked}", names.join(", "))
+    };
+    for error in errors {
+        help.push_str(&format!("; not readable: {error}"));
+    }
+    ConfigError::NoSuchAgent { name: name.to_owned(), near: nearest(stem(name), names).map(str::to_owned), help }
+}
+
+fn stem(name: &str) -> &str {
+    Path::new(name).file_stem().and_then(|stem| stem.to_str()).unwrap_or(name)
+}
+
+/// The Markdown files below a folder, sorted; a folder that is not there has none.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![(folder.to_path_buf(), 0)];
+    while let Some((dir, depth)) = open.pop() {
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() && depth < DEPTH {
+                open.push((path, depth + 1));
+            } else if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("md")) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[cfg(test)]
+#[path = "agents_tests.rs"]
+mod tests;

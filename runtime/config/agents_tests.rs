@@ -1,0 +1,80 @@
+//! Tests of finding agents: where they are looked for, who wins, and what is said when there is none.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+
+use super::*;
+
+struct Home {
+    dir: tempfile::TempDir,
+}
+
+impl Home {
+    fn with(files: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        Self { dir }
+    }
+
+    fn find(&self, target: &str) -> Result<AgentDef, ConfigError> {
+        find(self.dir.path(), &self.env(), target)
+    }
+
+    fn env(&self) -> Env {
+        Env { cwd: self.dir.path().to_path_buf(), config_base: Some(self.dir.path().join("config")), ..Env::default() }
+    }
+}
+
+const NAMED: &str = "---\nname: researcher\n---\nnamed";
+
+#[test]
+fn the_first_folder_wins_and_the_users_comes_last() {
+    let all = [".abide/agents/a.md", ".claude/agents/a.md", "config/abide/agents/a.md"];
+    for first in 0..all.len() {
+        let home = Home::with(&all[first..].iter().map(|path| (*path, *path)).collect::<Vec<_>>());
+        let agent = home.find("a").unwrap();
+        assert_eq!(agent.instructions, all[first]);
+        assert_eq!(agent.origin, if first == 2 { Origin::User } else { Origin::Project });
+    }
+}
+
+#[test]
+fn a_name_in_the_file_beats_the_files_name() {
+    let home = Home::with(&[(".abide/agents/researcher.md", "---\nname: other\n---\nx"), (".abide/agents/sub/z.md", NAMED)]);
+    assert_eq!(home.find("researcher").unwrap().instructions, "named");
+    assert_eq!(home.find("z").unwrap().instructions, "named", "by the file's name");
+    let twice = Home::with(&[(".abide/agents/a.md", NAMED), (".abide/agents/b.md", NAMED)]);
+    let error = twice.find("researcher").unwrap_err();
+    assert!(error.to_string().contains("a.md") && error.to_string().contains("b.md"), "{error}");
+}
+
+#[test]
+fn a_path_is_taken_as_it_is() {
+    let home = Home::with(&[("mine.md", "do"), ("deep/other.MD", "do")]);
+    assert_eq!(home.find("mine.md").unwrap().name, "mine");
+    assert_eq!(home.find("deep/other.MD").unwrap().name, "other");
+    let error = home.find("mien.md").unwrap_err();
+    assert_eq!((error.code(), error.exit_code()), ("agent_not_found", 6));
+}
+
+#[test]
+fn a_broken_agent_is_in_nobodys_way_but_its_own() {
+    let home = Home::with(&[(".abide/agents/a.md", "---\nname: [\n---\nx"), (".abide/agents/b.md", NAMED)]);
+    assert!(home.find("researcher").is_ok());
+    assert_eq!(home.find("a").unwrap_err().code(), "config_invalid");
+}
+
+#[test]
+fn a_missing_agent_is_answered_with_those_there_are() {
+    let home = Home::with(&[(".abide/agents/b.md", NAMED), (".claude/agents/w.md", "do"), (".claude/agents/x.md", "---\n")]);
+    let error = home.find("reasearcher").unwrap_err();
+    assert!(error.to_string().contains("did you mean `researcher`?"), "{error}");
+    let help = error.help();
+    assert!(help.contains("researcher, w;") && help.contains("not readable") && help.contains("x.md:1"), "{help}");
+    let none = Home::with(&[]).find("zzz").unwrap_err();
+    assert!(none.help().contains("write zzz.md in one of") && !none.to_string().contains("did you mean"), "{none}");
+}
