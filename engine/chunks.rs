@@ -1,0 +1,169 @@
+//! Payloads as references to content-addressed chunks, so that a journal stays linear in what was said (DESIGN rule 12).
+//! It never looks at what a payload means: long strings and growing arrays are found in its JSON text alone.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::Json;
+use crate::split::split;
+
+/// A payload shorter than this stays inline.
+const INLINE: usize = 256;
+
+/// A JSON value in a journal: inline, or pieced together from text and numbered chunks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Payload {
+    /// The value itself.
+    #[serde(rename = "v")]
+    Inline(Json),
+    /// Its text in parts.
+    #[serde(rename = "p")]
+    Parts(Vec<Part>),
+}
+
+/// A part of a payload's text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Part {
+    /// The number of a chunk, counted from the start of the generation's journal.
+    Chunk(u32),
+    /// JSON text as it is.
+    Text(String),
+}
+
+/// The body of a chunk.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Chunk {
+    /// A JSON string literal, quotes included.
+    #[serde(rename = "s")]
+    Literal(Json),
+    /// The first elements of an array: hex hash of them, and their text in parts.
+    #[serde(rename = "a")]
+    Prefix(String, Vec<Part>),
+}
+
+/// The chunks of one generation: those of its journal, and the index by content of what a new payload may refer to.
+#[derive(Debug, Default)]
+pub struct ChunkTable {
+    bodies: Vec<Chunk>,
+    index: HashMap<[u8; 16], u32>,
+    indexed: usize,
+    fresh: usize,
+}
+
+/// Why a payload cannot be put together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChunkError {
+    /// It refers to a chunk that no row has brought.
+    #[error("chunk {0} is referred to and was never recorded")]
+    Missing(u32),
+    /// Its parts do not make up a JSON value.
+    #[error("its chunks do not make up a JSON value: {0}")]
+    NotJson(String),
+}
+
+impl ChunkTable {
+    /// Takes in the chunks of a row that was read.
+    pub fn learn(&mut self, chunks: Vec<Chunk>) {
+        self.bodies.extend(chunks);
+        self.fresh = self.bodies.len();
+    }
+
+    /// The chunks that were made since the last call: they go into the next row.
+    pub fn take_fresh(&mut self) -> Vec<Chunk> {
+        let fresh = self.bodies[self.fresh..].to_vec();
+        self.fresh = self.bodies.len();
+        fresh
+    }
+
+    /// Encodes a value: short ones inline, long ones through chunks.
+    pub fn encode(&mut self, value: Json) -> Payload {
+        if value.get().len() < INLINE {
+            return Payload::Inline(value);
+        }
+        self.build_index();
+        let parts = split(value.get(), self);
+        if parts.iter().all(|part| matches!(part, Part::Text(_))) {
+            return Payload::Inline(value);
+        }
+        Payload::Parts(parts)
+    }
+
+    /// The value behind a payload, byte for byte.
+    pub fn decode(&self, payload: &Payload) -> Result<Json, ChunkError> {
+        match payload {
+            Payload::Inline(value) => Ok(value.clone()),
+            Payload::Parts(parts) => serde_json::value::RawValue::from_string(self.text(parts)?)
+                .map_err(|e| ChunkError::NotJson(e.to_string())),
+        }
+    }
+
+    /// Like [`Self::decode`], without copying an inline value.
+    pub fn into_value(&self, payload: Payload) -> Result<Json, ChunkError> {
+        match payload {
+            Payload::Inline(value) => Ok(value),
+            parts @ Payload::Parts(_) => self.decode(&parts),
+        }
+    }
+
+    // A stack of its own instead of recursion: prefixes nest as deep as a conversation is long. A chunk refers
+    // only to chunks before it, so a damaged journal cannot send it in circles.
+    fn text(&self, parts: &[Part]) -> Result<String, ChunkError> {
+        let mut out = String::new();
+        let mut stack = vec![(parts.iter(), u32::MAX)];
+        while let Some((iter, below)) = stack.last_mut() {
+            match iter.next() {
+                None => {
+                    stack.pop();
+                }
+                Some(Part::Text(text)) => out.push_str(text),
+                Some(Part::Chunk(n)) => {
+                    let known = if n < below { self.bodies.get(*n as usize) } else { None };
+                    match known.ok_or(ChunkError::Missing(*n))? {
+                        Chunk::Literal(literal) => out.push_str(literal.get()),
+                        Chunk::Prefix(_, inner) => stack.push((inner.iter(), *n)),
+                    }
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    // Only a run that goes live needs the index, so replay does not pay for it.
+    fn build_index(&mut self) {
+        while let Some(body) = self.bodies.get(self.indexed) {
+            let hash = match body {
+                Chunk::Literal(text) => Some(literal_hash(text.get())),
+                Chunk::Prefix(hash, _) => crate::hex::decode(hash),
+            };
+            if let Some(hash) = hash {
+                self.index.entry(hash).or_insert(self.indexed as u32);
+            }
+            self.indexed += 1;
+        }
+    }
+
+    pub(crate) fn find(&self, hash: &[u8; 16]) -> Option<u32> {
+        self.index.get(hash).copied()
+    }
+
+    pub(crate) fn add(&mut self, hash: [u8; 16], body: Chunk) -> u32 {
+        let number = self.bodies.len() as u32;
+        self.bodies.push(body);
+        self.index.insert(hash, number);
+        self.indexed = self.bodies.len();
+        number
+    }
+}
+
+/// The content address of a string literal.
+pub(crate) fn literal_hash(text: &str) -> [u8; 16] {
+    let mut out = [0; 16];
+    out.copy_from_slice(&blake3::hash(text.as_bytes()).as_bytes()[..16]);
+    out
+}
+
+#[cfg(test)]
+#[path = "chunks_tests.rs"]
+mod tests;

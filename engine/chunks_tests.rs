@@ -1,0 +1,79 @@
+//! Tests of `chunks` and `split`: byte for byte, linear, and safe on damaged references.
+#![allow(clippy::unwrap_used)]
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn raw(value: &Value) -> Json {
+    serde_json::value::to_raw_value(value).unwrap()
+}
+
+fn message(i: usize) -> Value {
+    json!({"role": if i.is_multiple_of(2) {"user"} else {"assistant"}, "content": format!("{i} \"quoted\" \n {}", "x".repeat(4000))})
+}
+
+#[test]
+fn short_values_stay_inline_and_long_ones_come_back_byte_for_byte() {
+    let mut table = ChunkTable::default();
+    assert!(matches!(table.encode(raw(&json!({"a": 1}))), Payload::Inline(_)));
+    for value in [
+        json!({"messages": [message(0), message(1), [1, [2, "]\\\"[".repeat(90)]], {}], "tools": [], "n": 1.5e10, "s": "é😀".repeat(100)}),
+        json!("y".repeat(1000)),
+        json!(vec![json!("z"); 300]),
+        json!({"k".repeat(300): [[], [[]], "", null]}),
+    ] {
+        let text = raw(&value);
+        let payload = table.encode(text.clone());
+        assert!(matches!(payload, Payload::Parts(_)), "{value}");
+        assert_eq!(table.decode(&payload).unwrap().get(), text.get());
+    }
+}
+
+#[test]
+fn a_conversation_is_stored_once_however_often_it_is_sent() {
+    let mut table = ChunkTable::default();
+    let mut reread = ChunkTable::default();
+    let (mut stored, mut messages, mut unique) = (0, Vec::new(), 0);
+    for turn in 0..100 {
+        messages.push(message(turn));
+        unique += message(turn).to_string().len();
+        let request =
+            raw(&json!({"model": "m", "messages": messages, "tools": [{"name": "t", "description": "d".repeat(500)}]}));
+        let payload = table.encode(request.clone());
+        let chunks = table.take_fresh();
+        stored += serde_json::to_string(&payload).unwrap().len() + serde_json::to_string(&chunks).unwrap().len();
+        let chunks: Vec<Chunk> = serde_json::from_str(&serde_json::to_string(&chunks).unwrap()).unwrap();
+        let payload: Payload = serde_json::from_str(&serde_json::to_string(&payload).unwrap()).unwrap();
+        reread.learn(chunks);
+        assert_eq!(reread.decode(&payload).unwrap().get(), request.get(), "turn {turn}");
+        if turn == 50 {
+            // A run that was resumed goes on referring to what its journal holds.
+            let mut resumed = ChunkTable::default();
+            resumed.learn(table.bodies.clone());
+            table = resumed;
+        }
+    }
+    assert!(stored * 100 < unique * 106, "{stored} bytes for {unique} unique ones");
+}
+
+#[test]
+fn a_tool_result_sent_back_to_the_model_is_not_stored_again() {
+    let mut table = ChunkTable::default();
+    let text = "line one\nline two\n".repeat(300);
+    table.encode(raw(&json!({"content": [{"type": "text", "text": text}]})));
+    let first = serde_json::to_string(&table.take_fresh()).unwrap().len();
+    table.encode(raw(&json!({"messages": [{"role": "tool", "content": text}]})));
+    let second = serde_json::to_string(&table.take_fresh()).unwrap().len();
+    assert!(second * 20 < first, "{second} after {first}");
+}
+
+#[test]
+fn damaged_references_are_errors() {
+    let mut table = ChunkTable::default();
+    let parts = |n| Payload::Parts(vec![Part::Chunk(n)]);
+    assert_eq!(table.decode(&parts(0)).unwrap_err(), ChunkError::Missing(0));
+    table.learn(vec![Chunk::Prefix(String::new(), vec![Part::Chunk(0)])]);
+    assert_eq!(table.decode(&parts(0)).unwrap_err(), ChunkError::Missing(0));
+    assert!(matches!(table.decode(&Payload::Parts(vec![Part::Text("{".into())])), Err(ChunkError::NotJson(_))));
+}

@@ -1,0 +1,99 @@
+//! A step's closure behind one type, and what it can learn about its own attempt. It never runs anything by itself.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use serde::Serialize;
+
+use crate::event::{Json, json};
+use crate::{Error, Result};
+
+/// A boxed future that may move between threads.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
+
+/// A step's closure: each call is a new attempt.
+pub type StepFn = Arc<dyn Fn() -> BoxFuture<Result<Json>> + Send + Sync>;
+
+/// What an attempt knows about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The idempotency key: the same for every attempt of the step, also after a crash.
+    pub key: Arc<str>,
+    /// 1 for the first.
+    pub number: u32,
+}
+
+thread_local! {
+    static ATTEMPT: RefCell<Option<Attempt>> = const { RefCell::new(None) };
+}
+
+/// The idempotency key of the step whose closure is running here; `None` outside a step.
+///
+/// Hand it to whatever is called (an `Idempotency-Key` header): a step that is repeated after a crash sends the same one.
+pub fn step_key() -> Option<Arc<str>> {
+    ATTEMPT.with_borrow(|attempt| attempt.as_ref().map(|a| a.key.clone()))
+}
+
+/// 1 in a step's first attempt, 2 in its second; `None` outside a step.
+pub fn step_attempt() -> Option<u32> {
+    ATTEMPT.with_borrow(|attempt| attempt.as_ref().map(|a| a.number))
+}
+
+/// An attempt of a step as a future, which lets [`step_key`] answer while it is polled.
+pub struct AttemptFuture {
+    attempt: Option<Attempt>,
+    future: BoxFuture<Result<Json>>,
+}
+
+impl AttemptFuture {
+    /// Calls the closure. A panic in the call itself is the caller's to catch.
+    pub fn start(run: &StepFn, attempt: Attempt) -> Self {
+        let mut slot = Some(attempt);
+        let future = Self::with(&mut slot, || run());
+        Self { attempt: slot, future }
+    }
+
+    fn with<T>(slot: &mut Option<Attempt>, f: impl FnOnce() -> T) -> T {
+        // Swapped back on the way out, also when `f` panics.
+        struct Swap<'a>(&'a mut Option<Attempt>);
+        impl Drop for Swap<'_> {
+            fn drop(&mut self) {
+                ATTEMPT.with_borrow_mut(|here| std::mem::swap(here, self.0));
+            }
+        }
+        ATTEMPT.with_borrow_mut(|here| std::mem::swap(here, slot));
+        let _swap = Swap(slot);
+        f()
+    }
+}
+
+impl Future for AttemptFuture {
+    type Output = Result<Json>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let future = &mut this.future;
+        Self::with(&mut this.attempt, || future.as_mut().poll(cx))
+    }
+}
+
+/// Boxes a typed closure and its input.
+pub(crate) fn erase<I, O, F, Fut, E>(input: I, f: F) -> StepFn
+where
+    I: Clone + Send + Sync + 'static,
+    O: Serialize,
+    F: Fn(I) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<O, E>> + Send + 'static,
+    E: Into<Error>,
+{
+    Arc::new(move || {
+        let attempt = f(input.clone());
+        Box::pin(async move {
+            let out = attempt.await.map_err(Into::into)?;
+            json(&out).map_err(|e| crate::terminal(format!("its result cannot be recorded as JSON: {e}")))
+        })
+    })
+}
