@@ -1,5 +1,32 @@
-//! Models, agents and patterns of abide. It never opens a database and never speaks MCP: it states as small traits what it needs of those who do.
+//! Models, agents and patterns of abide. It never opens a database and never speaks MCP: it states as small traits what
+//! it needs of those who do.
+//!
+//! A map, from what a user names to what leaves the machine:
+//!
+//! - `model`: an entry of `[models]`, or `vendor/name`: plain data, pinned in a run
+//! - `secret`: references to keys, resolved at each call; `redact` keeps their values out of everything written
+//! - `wire`: prompt to request body and answer to [`Reply`], one file per wire, pure
+//! - `errors`: what a refusal means: wait (`wait` reads how long), park, or give up; pure
+//! - `http`: the one place that calls out, one attempt at a time (`tls` makes its connections)
+//! - `tools`: what an agent needs of whoever runs its tools
 
+mod errors;
+mod http;
+mod model;
+mod redact;
+mod secret;
+mod tls;
 mod tools;
+mod wait;
+mod wire;
 
+pub use errors::{Headers, Refusal};
+pub use http::Client;
+pub use model::{ModelConfig, Provider};
+pub use redact::Redactor;
+pub use secret::{EnvVars, MissingVar, SecretRef, Vars, expand};
+pub use tls::http_client;
 pub use tools::{BoxFuture, Policy, ToolCall, ToolSpec, Tools};
+pub use wire::{
+    CallRequest, Prompt, Reply, Stop, ToolChoice, ToolDecl, ToolReply, Turn, Usage, WireError, parse, request,
+};

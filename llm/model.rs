@@ -1,0 +1,182 @@
+//! How a model is reached: plain data that is pinned in a run. It never holds a resolved secret and never opens a connection.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::redact::Redactor;
+use crate::secret::{SecretRef, Vars};
+
+/// Seconds that a call may take when nothing else is said.
+const TIMEOUT_S: u64 = 600;
+
+/// The wire that is spoken. (The vendor is a matter of `base_url`: many speak `openai`.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Provider {
+    /// `OpenAI` Chat Completions.
+    Openai,
+    /// `OpenAI` Responses. Not yet built.
+    OpenaiResponses,
+    /// Anthropic Messages.
+    Anthropic,
+    /// Gemini `generateContent`. Not yet built.
+    Gemini,
+    /// Ollama's own `api/chat`. Not yet built.
+    Ollama,
+}
+
+impl Provider {
+    /// Its name in a config file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Openai => "openai",
+            Self::OpenaiResponses => "openai-responses",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Ollama => "ollama",
+        }
+    }
+}
+
+/// One entry of `[models]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelConfig {
+    /// The wire.
+    pub provider: Provider,
+    /// Where the API is: a template text, expanded at each call (see [`ModelConfig::base_url_template`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// The model's name at its provider.
+    pub model: String,
+    /// The key; none is sent without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<SecretRef>,
+    /// The most tokens an answer may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u32>,
+    /// The sampling temperature; the provider's default without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// Seconds for a call from its start to the end of its answer; 600 without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_s: Option<u64>,
+    /// Further headers; one of these replaces a header that abide would send itself.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, SecretRef>,
+}
+
+impl ModelConfig {
+    /// A model on this wire at the vendor's usual address, without a key.
+    pub fn new(provider: Provider, model: impl Into<String>) -> Self {
+        Self {
+            provider,
+            base_url: None,
+            model: model.into(),
+            api_key: None,
+            max_tokens: None,
+            temperature: None,
+            timeout_s: None,
+            headers: BTreeMap::new(),
+        }
+    }
+
+    /// The entry for `anthropic/NAME`, `openai/NAME`, `gemini/NAME` or `ollama/NAME`, with the vendor's usual environment
+    /// variables as references; `None` for any other name.
+    ///
+    /// Gemini and Ollama are reached through the Chat Completions endpoints that both of them offer.
+    pub fn from_vendor_name(name: &str) -> Option<Self> {
+        let (vendor, model) = name.split_once('/')?;
+        if model.is_empty() {
+            return None;
+        }
+        let (provider, base_url, key) = match vendor {
+            "anthropic" => {
+                (Provider::Anthropic, "${ANTHROPIC_BASE_URL:-https://api.anthropic.com}", Some("ANTHROPIC_API_KEY"))
+            }
+            "openai" => (Provider::Openai, "${OPENAI_BASE_URL:-https://api.openai.com/v1}", Some("OPENAI_API_KEY")),
+            "gemini" => (
+                Provider::Openai,
+                "${GEMINI_BASE_URL:-https://generativelanguage.googleapis.com/v1beta/openai}",
+                Some("GEMINI_API_KEY"),
+            ),
+            "ollama" => (Provider::Openai, "${OLLAMA_HOST:-http://127.0.0.1:11434}/v1", None),
+            _ => return None,
+        };
+        Some(Self {
+            base_url: Some(base_url.to_owned()),
+            api_key: key.map(SecretRef::variable),
+            ..Self::new(provider, model)
+        })
+    }
+
+    /// Where the API is, as a template text: `base_url`, or else the address that the wire's own vendor documents.
+    pub fn base_url_template(&self) -> &str {
+        self.base_url.as_deref().unwrap_or(match self.provider {
+            Provider::Openai | Provider::OpenaiResponses => "https://api.openai.com/v1",
+            Provider::Anthropic => "https://api.anthropic.com",
+            Provider::Gemini => "https://generativelanguage.googleapis.com/v1beta",
+            Provider::Ollama => "http://127.0.0.1:11434",
+        })
+    }
+
+    /// Seconds that a call may take, at least one.
+    pub fn timeout_s(&self) -> u64 {
+        self.timeout_s.unwrap_or(TIMEOUT_S).max(1)
+    }
+
+    /// Tells the redactor the values of the key and the headers, as far as they are set. Best done before anything is
+    /// written: what is written earlier cannot be hidden any more.
+    pub fn teach(&self, vars: &dyn Vars, redactor: &Redactor) {
+        for reference in self.api_key.iter().chain(self.headers.values()) {
+            reference.teach(vars, redactor);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_config_entry_reads_and_pins_without_values() {
+        let entry = json!({
+            "provider": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "smollm2",
+            "api_key": "${LOCAL_KEY:-none}", "headers": {"x-team": {"file": "abide.toml", "key": "models.local.headers.x-team"}},
+        });
+        let model: ModelConfig = serde_json::from_value(entry.clone()).unwrap();
+        assert_eq!(model.timeout_s(), 600);
+        assert_eq!(serde_json::to_value(&model).unwrap(), entry);
+    }
+
+    #[test]
+    fn every_wire_has_its_name() {
+        for provider in
+            [Provider::Openai, Provider::OpenaiResponses, Provider::Anthropic, Provider::Gemini, Provider::Ollama]
+        {
+            assert_eq!(serde_json::to_value(provider).unwrap(), json!(provider.as_str()));
+            assert!(ModelConfig::new(provider, "m").base_url_template().starts_with("http"));
+        }
+    }
+
+    #[test]
+    fn vendor_names_bring_their_variables() {
+        let model = ModelConfig::from_vendor_name("anthropic/claude-x").unwrap();
+        assert_eq!((model.provider, model.model.as_str()), (Provider::Anthropic, "claude-x"));
+        assert_eq!(model.api_key, Some(SecretRef::variable("ANTHROPIC_API_KEY")));
+
+        let model = ModelConfig::from_vendor_name("openai/org/name").unwrap();
+        assert_eq!((model.provider, model.model.as_str()), (Provider::Openai, "org/name"));
+        assert_eq!(model.base_url_template(), "${OPENAI_BASE_URL:-https://api.openai.com/v1}");
+
+        assert_eq!(ModelConfig::from_vendor_name("ollama/m").unwrap().api_key, None);
+        assert!(ModelConfig::from_vendor_name("gemini/m").is_some());
+        for name in ["local", "openai/", "/m", "other/m", ""] {
+            assert_eq!(ModelConfig::from_vendor_name(name), None, "{name}");
+        }
+    }
+}
