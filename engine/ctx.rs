@@ -220,6 +220,11 @@ impl Ctx {
         Err(Error::new(ErrorKind::ContinueAsNew, "this generation ended; the run goes on as a new one"))
     }
 
+    /// A handle that the host lends to workflows, by type: `ctx.resource::<Pool>()`.
+    pub fn resource<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.shared.resources.get::<T>()
+    }
+
     /// The id of this run.
     pub fn run_id(&self) -> &str {
         &self.shared.run

@@ -14,7 +14,7 @@ use crate::settle::{Run, apply};
 use crate::state::Shared;
 use crate::step::BoxFuture;
 use crate::workflow::WorkflowFn;
-use crate::{Ctx, Error, Fault, Result, Seed, StepId};
+use crate::{Ctx, Error, Fault, Resources, Result, Seed, StepId};
 
 /// A run in memory: its workflow's future and what it waits for.
 pub struct Machine {
@@ -50,7 +50,7 @@ pub enum Completion {
         /// Which one.
         id: StepId,
     },
-    /// A signal came; the earliest waiter of its name gets it.
+    /// A signal came: the earliest waiter of its name gets it; an approval or answer goes to the waiter of that id.
     Signal {
         /// Who sent it.
         wait: Wait,
@@ -103,10 +103,10 @@ impl Machine {
     /// A machine that has not begun: give it [`Self::start`], or [`Self::replay`] with the generation's first row.
     ///
     /// `notify` is called from any thread when something outside the poll concerns this run: then ask [`Self::fault`].
-    pub fn new(run: impl Into<String>, workflow: WorkflowFn, notify: Notify) -> Self {
+    pub fn new(run: impl Into<String>, workflow: WorkflowFn, resources: Resources, notify: Notify) -> Self {
         let bell = Bell::new(notify);
         let waker = Waker::from(bell.clone());
-        let shared = Shared::new(bell, run.into(), Seed { nonce: [0; 16], generation: 0 });
+        let shared = Shared::new(bell, run.into(), resources);
         Self {
             shared,
             workflow,

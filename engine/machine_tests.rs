@@ -30,7 +30,7 @@ fn raw(text: &str) -> Json {
 }
 
 fn machine(workflow: &WorkflowFn) -> Machine {
-    Machine::new("run", workflow.clone(), Arc::new(|| {}))
+    Machine::new("run", workflow.clone(), Resources::default(), Arc::new(|| {}))
 }
 
 impl Sim {
@@ -381,6 +381,7 @@ fn a_wake_from_another_thread_is_foreign() {
     let mut machine = Machine::new(
         "run",
         flow,
+        Resources::default(),
         Arc::new(move || {
             counted.fetch_add(1, Ordering::SeqCst);
         }),

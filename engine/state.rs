@@ -12,11 +12,12 @@ use crate::asked::{Asked, What};
 use crate::bell::Bell;
 use crate::event::{Json, Wait};
 use crate::id::{StepId, fault_of_name};
-use crate::{Error, ErrorKind, Fault, Result, Seed};
+use crate::{Error, ErrorKind, Fault, Resources, Result, Seed};
 
 pub(crate) struct Shared {
     pub(crate) bell: Arc<Bell>,
     pub(crate) run: String,
+    pub(crate) resources: Resources,
     state: Mutex<State>,
 }
 
@@ -77,11 +78,11 @@ pub(crate) struct Rest {
 }
 
 impl Shared {
-    pub(crate) fn new(bell: Arc<Bell>, run: String, seed: Seed) -> Arc<Self> {
+    pub(crate) fn new(bell: Arc<Bell>, run: String, resources: Resources) -> Arc<Self> {
         let root = Scope { path: "".into(), ordinals: HashMap::new(), draws: HashMap::new() };
         let state = State {
             now_ms: 0,
-            seed,
+            seed: Seed { nonce: [0; 16], generation: 0 },
             scopes: vec![root],
             entries: Slab::new(),
             by_id: HashMap::new(),
@@ -100,7 +101,7 @@ impl Shared {
             cancelled: false,
             fault: None,
         };
-        Arc::new(Self { bell, run, state: Mutex::new(state) })
+        Arc::new(Self { bell, run, resources, state: Mutex::new(state) })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -326,7 +327,12 @@ impl State {
     pub(crate) fn waiter(&self, kind: Wait, name: &str) -> Option<StepId> {
         self.open_slots()
             .map(|slot| &self.entries[slot])
-            .filter(|e| matches!(&e.asked.what, What::Signal { signal, wait, .. } if *wait == kind && signal == name))
+            .filter(|e| match (&e.asked.what, kind) {
+                (What::Signal { signal, wait, .. }, Wait::Signal) => *wait == kind && signal == name,
+                // What a person is asked is answered by the id of the question.
+                (What::Signal { wait, .. }, _) => *wait == kind && e.id.as_ref().is_some_and(|id| id.as_str() == name),
+                _ => false,
+            })
             .filter_map(|e| e.id.clone())
             .min_by_key(|id| (id.as_str().len(), id.clone()))
     }
