@@ -1,0 +1,179 @@
+//! One server of one project, started when it is first needed and again when it is needed after its end. It never starts
+//! one without consent, never twice at the same time, and never repeats a call.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use abide_engine::{Error, ErrorKind, Parked, did_not_happen};
+use abide_llm::{Redactor, Vars};
+use backon::{ExponentialBuilder, Retryable as _};
+
+use crate::config::ServerConfig;
+use crate::connection::{Connection, Era, StartFailure};
+use crate::consent::Consent;
+use crate::environment::launch_spec;
+use crate::launch::Launcher;
+
+/// What bounds a server.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How long a server may take to start and, once more, to list its tools.
+    pub start: Duration,
+    /// How long a server may take to end by itself once its input is closed.
+    pub grace: Duration,
+    /// The largest result of a call, in bytes of JSON.
+    pub result_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { start: Duration::from_secs(30), grace: Duration::from_secs(2), result_bytes: 10 * 1024 * 1024 }
+    }
+}
+
+/// What all servers of this process share.
+pub struct Host {
+    /// Starts the processes.
+    pub launcher: Arc<dyn Launcher>,
+    /// Knows what the user has consented to.
+    pub consent: Arc<dyn Consent>,
+    /// Learns every secret that a server is started with.
+    pub redactor: Redactor,
+    /// What bounds them.
+    pub limits: Limits,
+}
+
+/// A server and, while it lives, its connection.
+pub(crate) struct Slot {
+    pub(crate) config: ServerConfig,
+    root: PathBuf,
+    vars: Arc<dyn Vars>,
+    live: tokio::sync::Mutex<Live>,
+    starts: AtomicU64,
+    closed: AtomicBool,
+}
+
+#[derive(Default)]
+struct Live {
+    connection: Option<Arc<Connection>>,
+    /// Set once it was found to bear nothing but the older opening.
+    legacy: bool,
+}
+
+impl Slot {
+    pub(crate) fn new(config: ServerConfig, root: PathBuf, vars: Arc<dyn Vars>) -> Self {
+        let (live, starts, closed) = Default::default();
+        Self { config, root, vars, live, starts, closed }
+    }
+
+    /// How often it was started.
+    pub(crate) fn generation(&self) -> u64 {
+        self.starts.load(Ordering::SeqCst)
+    }
+
+    /// The open connection; whoever comes while it is being opened waits for the same one.
+    ///
+    /// # Errors
+    /// `Park(Trust)` without consent, `Park(Credentials)` for a missing variable, `Environment` if it does not start.
+    pub(crate) async fn connection(&self, host: &Host) -> Result<Arc<Connection>, Error> {
+        let mut live = self.live.lock().await;
+        if let Some(connection) = &live.connection
+            && !connection.is_closed()
+        {
+            return Ok(Arc::clone(connection));
+        }
+        if let Some(dead) = live.connection.take() {
+            // What it had started may have outlived it.
+            dead.end(Duration::ZERO).await;
+        }
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(did_not_happen(format!(
+                "abide is ending: the MCP server `{}` is not started any more",
+                self.config.name
+            )));
+        }
+        let mut legacy = live.legacy;
+        let connection = if self.generation() == 0 {
+            self.start(host, &mut legacy).await?
+        } else {
+            // It has worked before: a lock or a port of its last life may take a moment to be free again.
+            let policy =
+                ExponentialBuilder::default().with_min_delay(FIRST_PAUSE).with_max_times(RESTARTS).with_jitter();
+            let start = async || {
+                let mut legacy = legacy;
+                self.start(host, &mut legacy).await.map(|connection| (connection, legacy))
+            };
+            let (connection, found) = start.retry(policy).when(|error| *error.kind() == ErrorKind::Environment).await?;
+            legacy = found;
+            connection
+        };
+        self.starts.fetch_add(1, Ordering::SeqCst);
+        let connection = Arc::new(connection);
+        *live = Live { connection: Some(Arc::clone(&connection)), legacy };
+        Ok(connection)
+    }
+
+    /// Ends it for good.
+    pub(crate) async fn shut_down(&self, grace: Duration) {
+        self.closed.store(true, Ordering::SeqCst);
+        let connection = self.live.lock().await.connection.take();
+        if let Some(connection) = connection {
+            connection.end(grace).await;
+        }
+    }
+
+    async fn start(&self, host: &Host, legacy: &mut bool) -> Result<Connection, Error> {
+        let ServerConfig { name, file, .. } = &self.config;
+        if !host.consent.granted(&self.config) {
+            let message = format!(
+                "the MCP server `{name}` is declared in {file} and may not be started without your consent: read it, \
+                 then `abide trust`, or add --trust for this time"
+            );
+            return Err(Error::new(ErrorKind::Park(Parked::Trust), message));
+        }
+        let era = if *legacy { Era::Legacy } else { Era::Both };
+        let failure = match self.open(host, era).await? {
+            Ok(connection) => return Ok(connection),
+            // Some older servers end at the sight of `server/discover`.
+            Err(failure) if failure.died && era == Era::Both => match self.open(host, Era::Legacy).await? {
+                Ok(connection) => {
+                    *legacy = true;
+                    return Ok(connection);
+                }
+                Err(failure) => failure,
+            },
+            Err(failure) => failure,
+        };
+        let message = format!(
+            "the MCP server `{name}` ({file}) did not start: {}\n  command: {}{}\n  try the command in a terminal, or \
+             correct it where it is declared",
+            failure.why,
+            self.config,
+            quote(&failure.stderr, &host.redactor)
+        );
+        Err(Error::new(ErrorKind::Environment, host.redactor.mask(&message)))
+    }
+
+    async fn open(&self, host: &Host, era: Era) -> Result<Result<Connection, StartFailure>, Error> {
+        let spec = launch_spec(&self.config, &self.root, self.vars.as_ref(), &host.redactor)?;
+        Ok(Connection::start(host.launcher.as_ref(), spec, era, host.limits.start).await)
+    }
+}
+
+/// The pause before a server that has worked before is started a second time; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// How many further starts it gets.
+const RESTARTS: usize = 3;
+
+/// The last lines on stderr, for the end of a message.
+pub(crate) fn quote(stderr: &[String], redactor: &Redactor) -> String {
+    if stderr.is_empty() {
+        return "\n  it wrote nothing on stderr".to_owned();
+    }
+    // Masked before it is indented: a private key has many lines.
+    let lines = stderr.join("\n");
+    format!("\n  its last lines on stderr:\n    {}", redactor.mask(&lines).replace('\n', "\n    "))
+}

@@ -1,0 +1,85 @@
+//! Keeps the last lines a server wrote on stderr, for the error that its death becomes. It never writes them to a log:
+//! they may quote a secret, which only the one who reads them here can hide.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, BufReader};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::lines::{Line, next_line};
+
+/// How many lines are kept.
+const LINES: usize = 20;
+
+/// How much of a line is kept, in bytes.
+const LONGEST: usize = 2_000;
+
+/// How long an ended process's last lines are waited for.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The last lines of a server's stderr. Dropping it stops the reading.
+pub(crate) struct Stderr {
+    lines: Arc<Mutex<VecDeque<String>>>,
+    end: watch::Receiver<()>,
+    reading: AbortHandle,
+}
+
+impl Stderr {
+    /// Reads until the stream ends.
+    pub(crate) fn read(stream: impl AsyncRead + Send + Unpin + 'static) -> Self {
+        let lines = Arc::new(Mutex::new(VecDeque::new()));
+        let kept = Arc::clone(&lines);
+        let (reader_lives, end) = watch::channel(());
+        let reading = tokio::spawn(async move {
+            let _reader_lives = reader_lives;
+            let (mut reader, mut line) = (BufReader::new(stream), Vec::new());
+            while let Ok(kind @ (Line::Whole | Line::Cut)) = next_line(&mut reader, &mut line, LONGEST).await {
+                let mut text = String::from_utf8_lossy(&line).trim_end().to_owned();
+                if kind == Line::Cut {
+                    // Half a secret would not be recognised as one: a cut line loses its last word.
+                    text.truncate(text.rfind(char::is_whitespace).unwrap_or(0));
+                    text.push_str(" ...");
+                }
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                if kept.len() == LINES {
+                    kept.pop_front();
+                }
+                kept.push_back(text);
+            }
+        });
+        Self { lines, end, reading: reading.abort_handle() }
+    }
+
+    /// The last lines of a server that has ended: waits a moment for what is still on its way.
+    pub(crate) async fn last_words(&self) -> Vec<String> {
+        // What holds the pipe open may outlive the server, so this cannot wait for the end alone.
+        let _ = tokio::time::timeout(PATIENCE, self.end.clone().changed()).await;
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
+impl Drop for Stderr {
+    fn drop(&mut self) {
+        self.reading.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_last_lines_are_kept_and_long_ones_cut() {
+        let mut text = (0..30).map(|n| format!("line {n}")).collect::<Vec<_>>().join("\n");
+        text.extend(["\nwords ", &"x".repeat(5_000)]);
+        let lines = Stderr::read(std::io::Cursor::new(text.into_bytes())).last_words().await;
+        assert_eq!(lines.len(), LINES);
+        assert_eq!(lines.first().unwrap(), "line 11");
+        assert_eq!(lines.last().unwrap(), "words ...");
+    }
+}
