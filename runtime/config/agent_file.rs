@@ -1,15 +1,16 @@
 //! Reads one agent: a Markdown file with YAML front matter in Claude Code's format (DESIGN section 9). It looks for no files and starts no servers.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use abide_mcp::ServerConfig;
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 
 use super::discover::read_text;
 use super::error::{ConfigError, Origin, Place, nearest};
 use super::front_matter;
+use super::inline_servers;
 use super::node::{Node, Table, Value};
+use super::secrets::label;
 use super::tool_filter;
 
 /// An agent as its file describes it.
@@ -25,8 +26,8 @@ pub struct AgentDef {
     pub model: Option<String>,
     /// `mcpServers` or `servers`: the servers it uses, inline ones included; none for all of the project's.
     pub servers: Option<Vec<String>>,
-    /// The servers that are defined in the file itself, each as an entry of `.mcp.json` would say it.
-    pub inline_servers: BTreeMap<String, Json>,
+    /// The servers that are defined in the file itself, as an entry of `.mcp.json` would define them.
+    pub inline_servers: Vec<ServerConfig>,
     /// `tools`: globs of what it may see; none for all, an empty list for none.
     pub tools: Option<Vec<String>>,
     /// `disallowedTools`: globs of what it may not see, whatever `tools` says.
@@ -53,18 +54,16 @@ impl AgentDef {
         allowed && !self.disallowed.iter().any(|glob| tool_filter::forbids(glob, server, tool, full_name))
     }
 
-    /// Reads the file at `path`.
-    pub fn read(path: &Path, origin: Origin) -> Result<Self, ConfigError> {
-        Self::parse(&read_text(path)?, path, origin)
+    /// Reads the file at `path`; `root` is the project's root.
+    pub fn read(path: &Path, root: &Path, origin: Origin) -> Result<Self, ConfigError> {
+        Self::parse(&read_text(path)?, path, root, origin)
     }
 
     /// Reads the text of a file; `path` gives its name, and stands in errors.
-    pub fn parse(text: &str, path: &Path, origin: Origin) -> Result<Self, ConfigError> {
-        let file = Place::file(path, origin);
-        let (keys, body) = front_matter::split(text, &file)?;
-        let mut front = Front { keys: keys.unwrap_or_default(), file, warnings: Vec::new() };
+    pub fn parse(text: &str, path: &Path, root: &Path, origin: Origin) -> Result<Self, ConfigError> {
+        let (mut front, body) = Front::read(text, path, origin)?;
         front.check_keys()?;
-        let (servers, inline_servers) = front.servers()?;
+        let (servers, inline_servers) = front.servers(root)?;
         let agent = Self {
             name: front.name(path)?,
             description: front.text("description")?.unwrap_or_default(),
@@ -120,6 +119,13 @@ struct Front {
 }
 
 impl Front {
+    /// The front matter of a file and what follows it.
+    fn read<'a>(text: &'a str, path: &Path, origin: Origin) -> Result<(Self, &'a str), ConfigError> {
+        let file = Place::file(path, origin);
+        let (keys, body) = front_matter::split(text, &file)?;
+        Ok((Self { keys: keys.unwrap_or_default(), file, warnings: Vec::new() }, body))
+    }
+
     /// Warns of keys without effect. One that is nearly a known key is an error: a misspelt `tools` would allow everything.
     fn check_keys(&mut self) -> Result<(), ConfigError> {
         let known = || KEYS.iter().map(|(key, _)| *key);
@@ -234,58 +240,24 @@ impl Front {
         .ok_or_else(|| Self::wrong(key, node, "a whole number from 1 to 4294967295"))
     }
 
-    /// Names and definitions of servers: a list of either, text, or a mapping of names to definitions.
-    #[allow(clippy::type_complexity)]
-    fn servers(&self) -> Result<(Option<Vec<String>>, BTreeMap<String, Json>), ConfigError> {
+    fn servers(&self, root: &Path) -> Result<(Option<Vec<String>>, Vec<ServerConfig>), ConfigError> {
         let key = self.either("mcpServers", "servers")?;
-        let mut inline = BTreeMap::new();
-        let Some(node) = self.node(key) else { return Ok((None, inline)) };
-        let mut names = Vec::new();
-        match &node.value {
-            Value::Str(text) => names = split_list(text),
-            Value::Table(table) => take_servers(key, table, &mut names, &mut inline)?,
-            Value::List(items) => {
-                for item in items {
-                    match &item.value {
-                        Value::Str(name) => names.push(name.trim().to_owned()),
-                        Value::Table(table) => take_servers(key, table, &mut names, &mut inline)?,
-                        _ => return Err(Self::wrong(key, item, "a list of servers' names or definitions")),
-                    }
-                }
-            }
-            _ => return Err(Self::wrong(key, node, "a list of servers' names or definitions")),
-        }
-        let mut seen = std::collections::BTreeSet::new();
-        names.retain(|name| !name.is_empty() && seen.insert(name.clone()));
-        Ok((Some(names), inline))
+        let Some(node) = self.node(key) else { return Ok((None, Vec::new())) };
+        let mut declared = inline_servers::read(key, node)?;
+        let configs = declared.configs(&label(&self.file.file, root))?;
+        Ok((Some(declared.names), configs))
     }
 }
 
-/// Takes `name: definition` pairs; a name without a definition is one of the project's servers.
-fn take_servers(
-    key: &str,
-    table: &Table,
-    names: &mut Vec<String>,
-    inline: &mut BTreeMap<String, Json>,
-) -> Result<(), ConfigError> {
-    for (name, node) in table {
-        match &node.value {
-            Value::Null => {}
-            Value::Table(_) => {
-                inline.insert(name.clone(), node.to_json());
-            }
-            other => {
-                let example = "- memory: { command: npx, args: [-y, server-memory] }";
-                return Err(node.wrong(&format!("{key}.{name}"), "a server's definition", other.kind(), example));
-            }
-        }
-        names.push(name.clone());
-    }
-    Ok(())
+/// The literal that a reference into an agent's file means: `key` is a dotted key that begins with `mcpServers`.
+pub(super) fn literal_at(text: &str, path: &Path, key: &str) -> Option<String> {
+    let (front, _) = Front::read(text, path, Origin::Project).ok()?;
+    let node = front.node(front.either("mcpServers", "servers").ok()?)?;
+    inline_servers::read("mcpServers", node).ok()?.literal_at(key)
 }
 
 /// Parts between commas; those inside brackets do not separate: `Agent(a, b), memory_{x,y}`.
-fn split_list(text: &str) -> Vec<String> {
+pub(super) fn split_list(text: &str) -> Vec<String> {
     let mut depth = 0_usize;
     let parts = text.split(|c: char| {
         match c {

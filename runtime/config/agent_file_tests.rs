@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::*;
 
 fn parse(text: &str) -> Result<AgentDef, ConfigError> {
-    AgentDef::parse(text, Path::new("agents/helper.md"), Origin::Project)
+    AgentDef::parse(text, Path::new("root/agents/helper.md"), Path::new("root"), Origin::Project)
 }
 
 fn front(yaml: &str) -> AgentDef {
@@ -92,11 +92,25 @@ fn servers_may_be_names_or_definitions() {
     ] {
         let agent = front(yaml);
         assert_eq!(agent.servers, Some(texts(names)), "{yaml}");
-        assert_eq!(agent.inline_servers.keys().collect::<Vec<_>>(), inline, "{yaml}");
-        if let Some(server) = agent.inline_servers.get("b") {
-            assert_eq!(*server, serde_json::json!({"command": "x", "args": ["y"]}));
+        let defined: Vec<_> = agent.inline_servers.iter().map(|server| server.name.as_str()).collect();
+        assert_eq!(defined, inline, "{yaml}");
+        if let Some(server) = agent.inline_servers.first() {
+            assert_eq!((server.to_string().as_str(), server.file.as_str()), ("x y", "agents/helper.md"));
         }
     }
+    let off = front("mcpServers:\n  - a\n  - b: {command: x, disabled: true}");
+    assert_eq!((off.servers, off.inline_servers.len()), (Some(texts(&["a"])), 0));
+}
+
+#[test]
+fn a_literal_of_an_inline_server_is_kept_as_its_place() {
+    let text = "---\nname: a\nmcpServers:\n  - b:\n      command: x\n      env: {TOKEN: sk-hidden, LEVEL: 3, OTHER: '${VAR}'}\n---\nDo it.";
+    let agent = parse(text).unwrap();
+    let shown = serde_json::to_string(&agent).unwrap();
+    assert!(!shown.contains("sk-hidden") && shown.contains("${VAR}"), "{shown}");
+    let read = |name: &str| literal_at(text, Path::new("a.md"), &format!("mcpServers.b.env.{name}"));
+    assert_eq!((read("TOKEN").as_deref(), read("LEVEL").as_deref(), read("NONE")), (Some("sk-hidden"), Some("3"), None));
+    assert_eq!(serde_json::from_str::<AgentDef>(&shown).unwrap(), agent);
 }
 
 #[test]
@@ -163,7 +177,9 @@ fn broken_files_name_file_line_and_fix() {
         ("maxTurns: 0", "helper.md:2", "whole number", "maxTurns: 10"),
         ("maxTurns: many", "helper.md:2", "whole number", "maxTurns: 10"),
         ("maxTurns: 3\nmax_turns: 4", "helper.md:3", "both are set", "remove"),
-        ("servers: 7", "helper.md:2", "names or definitions", "servers: [filesystem, memory]"),
+        ("servers: 7", "helper.md:2", "names or definitions", "[filesystem, memory]"),
+        ("mcpServers:\n  - a: {args: [x]}", "helper.md:3", "has no `command`", "add the program"),
+        ("mcpServers:\n  - a: {command: x}\n  - a: {command: y}", "helper.md:4", "defined twice", "remove one"),
         ("mcpServers:\n  - a: 7", "helper.md:3", "a server's definition", "command"),
         ("name: a\nname: b", "helper.md:3", "YAML", "mend that line"),
         ("name: 'a", "helper.md", "YAML", "mend that line"),

@@ -1,5 +1,6 @@
 //! Finds agents by name or path (DESIGN section 9). It reads their files and nothing else.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::agent_file::AgentDef;
@@ -22,7 +23,7 @@ pub(super) fn list(root: &Path, env: &Env) -> (Vec<AgentDef>, Vec<ConfigError>) 
     let (mut agents, mut errors): (Vec<AgentDef>, _) = (Vec::new(), Vec::new());
     for (folder, origin) in folders(root, env) {
         for path in files(&folder) {
-            match AgentDef::read(&path, origin) {
+            match AgentDef::read(&path, root, origin) {
                 Ok(agent) if agents.iter().any(|known| known.name == agent.name) => {}
                 Ok(agent) => agents.push(agent),
                 Err(error) => errors.push(error),
@@ -39,13 +40,13 @@ pub(super) fn find(root: &Path, env: &Env, target: &str) -> Result<AgentDef, Con
     if is_path {
         let path = env.cwd.join(target);
         return if path.exists() {
-            AgentDef::read(&path, env.origin_of(&path))
+            AgentDef::read(&path, root, env.origin_of(&path))
         } else {
             Err(missing(root, env, target))
         };
     }
     for (folder, origin) in folders(root, env) {
-        if let Some(found) = find_in(&folder, origin, target)? {
+        if let Some(found) = find_in(&folder, root, origin, target)? {
             return Ok(found);
         }
     }
@@ -54,11 +55,11 @@ pub(super) fn find(root: &Path, env: &Env, target: &str) -> Result<AgentDef, Con
 
 /// The agent of this name in one folder: the one that calls itself so, else the one whose file is called so. Others that are broken do
 /// not matter.
-fn find_in(folder: &Path, origin: Origin, name: &str) -> Result<Option<AgentDef>, ConfigError> {
+fn find_in(folder: &Path, root: &Path, origin: Origin, name: &str) -> Result<Option<AgentDef>, ConfigError> {
     let mut named: Option<AgentDef> = None;
     let mut of_file = None;
     for path in files(folder) {
-        let read = AgentDef::read(&path, origin);
+        let read = AgentDef::read(&path, root, origin);
         match (read, &named) {
             (Ok(agent), Some(first)) if agent.name == name => {
                 return Err(ConfigError::Unresolved {
@@ -89,7 +90,7 @@ fn missing(root: &Path, env: &Env, name: &str) -> ConfigError {
         format!("there are: {}; looked in {looked}", names.join(", "))
     };
     for error in errors {
-        help.push_str(&format!("; not readable: {error}"));
+        let _ = write!(help, "; not readable: {error}");
     }
     ConfigError::NoSuchAgent { name: name.to_owned(), near: nearest(stem(name), names).map(str::to_owned), help }
 }

@@ -1,6 +1,7 @@
 //! Finds the project's root, the user's config folder, the files of both and the database. It never makes or changes anything.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ const MAX_FILE: u64 = 4 * 1024 * 1024;
 const MARKERS: [&str; 3] = [".abide", "abide.toml", ".mcp.json"];
 
 /// All that finding files depends on, so that tests need no state of the process.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Env {
     /// The working folder, absolute.
     pub cwd: PathBuf,
@@ -21,6 +22,13 @@ pub struct Env {
     pub vars: BTreeMap<String, String>,
     /// The folder under which programs of this user keep their configuration; none without a home folder.
     pub config_base: Option<PathBuf>,
+}
+
+impl fmt::Debug for Env {
+    /// Without the variables: keys are among them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Env").field("cwd", &self.cwd).field("config_base", &self.config_base).finish_non_exhaustive()
+    }
 }
 
 impl Env {
@@ -55,12 +63,11 @@ impl Env {
         self.cwd.ancestors().find(marked).unwrap_or(&self.cwd).to_path_buf()
     }
 
-    /// Every `abide.toml` that counts, the nearest first: from the working folder upwards, then the user's.
-    pub fn settings_files(&self) -> Vec<(PathBuf, Origin)> {
+    /// Every `abide.toml` that counts, the nearest first: from the folder `from` upwards, then the user's.
+    pub fn settings_files(&self, from: &Path) -> Vec<(PathBuf, Origin)> {
         let users = self.user_dir().map(|dir| dir.join("abide.toml"));
         let is_users = |path: &Path| users.as_deref().is_some_and(|users| same_file(path, users));
-        let mut files: Vec<_> = self
-            .cwd
+        let mut files: Vec<_> = from
             .ancestors()
             .map(|dir| dir.join("abide.toml"))
             .filter(|path| path.exists() && !is_users(path))
@@ -202,7 +209,7 @@ mod tests {
         }
         let users = mine.to_str().unwrap();
         let listed = |cwd: &Path| -> Vec<_> {
-            let all = env_in(cwd, &[("ABIDE_CONFIG_DIR", users)]).settings_files();
+            let all = env_in(cwd, &[("ABIDE_CONFIG_DIR", users)]).settings_files(cwd);
             all.into_iter().filter(|(path, _)| path.starts_with(dir.path())).collect()
         };
         let (near, far) = (below.join("abide.toml"), dir.path().join("abide.toml"));

@@ -180,7 +180,7 @@ impl ConfigError {
 }
 
 /// The known word nearest to `word`, if it is near enough to be what was meant.
-pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let fold = |s: &str| s.to_lowercase().replace(['-', '_'], "");
     let folded = fold(word);
     known

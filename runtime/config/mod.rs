@@ -1,19 +1,39 @@
 //! Reads what a user writes: `abide.toml`, agents' files, INPUT, and the record of what the user trusts. It starts nothing and asks nobody.
+//!
+//! A map, from the outside in:
+//! - `project`: everything together; `consent` what of it needs the user's consent, `trust` the record of that
+//! - `discover`: where files are; `error`: what is wrong with them, and how to mend it
+//! - `abide_toml`: the settings (`keys` documents them), from which `models` and `servers` are made; `secrets` reads literals again
+//! - `agents`: finds agents; `agent_file` reads one (`front_matter`, `inline_servers`, `tool_filter`)
+//! - `node` and `parse`: TOML and YAML as values that know their lines
+//! - `input`: INPUT
 
+mod abide_toml;
 mod agent_file;
 mod agents;
+mod consent;
 mod discover;
 mod error;
 mod front_matter;
+mod inline_servers;
 mod input;
+pub mod keys;
+mod models;
 mod node;
 mod parse;
+mod project;
+mod secrets;
+mod servers;
 mod tool_filter;
 mod trust;
 
+pub use abide_toml::WorkflowDef;
+pub use agent_file::AgentDef;
+pub use consent::{ConsentKind, ConsentRequest, Consented};
 pub use discover::{Database, DatabaseSource, Env};
 pub use error::{ConfigError, Origin, Place};
-pub use node::{At, KeyDoc};
-pub use agent_file::AgentDef;
 pub use input::{Takes, read_input};
+pub use node::{At, KeyDoc};
+pub use project::{Budget, Project};
+pub use secrets::FileVars;
 pub use trust::TrustStore;

@@ -20,15 +20,15 @@ pub struct KeyDoc {
 /// A table: its keys in order. A value's place is that of its key.
 pub(super) type Table = BTreeMap<String, Node>;
 
-/// A value and where it was read.
-#[derive(Debug, Clone)]
+/// A value and where it was read. It has no `Debug`: it may be a literal key.
+#[derive(Clone)]
 pub(super) struct Node {
     pub(super) at: Place,
     pub(super) value: Value,
 }
 
 /// What both formats can say. Dates are kept as text.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) enum Value {
     Null,
     Bool(bool),
@@ -59,6 +59,16 @@ impl Value {
             Self::Str(_) => "text",
             Self::List(_) => "a list",
             Self::Table(_) => "a table",
+        }
+    }
+
+    /// The text of a setting: of `env`, of `headers`, a key. Numbers and booleans are taken as they are written.
+    pub(super) fn as_setting(&self) -> Option<String> {
+        match self {
+            Self::Str(text) => Some(text.clone()),
+            Self::Int(n) => Some(n.to_string()),
+            Self::Bool(flag) => Some(flag.to_string()),
+            _ => None,
         }
     }
 }
@@ -228,11 +238,8 @@ impl<'a> Reader<'a> {
         let example = self.example(key);
         let mut read = BTreeMap::new();
         for (name, item) in node.table(&path, example)? {
-            let text = match &item.value {
-                Value::Str(text) => text.clone(),
-                Value::Int(n) => n.to_string(),
-                Value::Bool(b) => b.to_string(),
-                other => return Err(item.wrong(&join(&path, name), "text", other.kind(), example)),
+            let Some(text) = item.value.as_setting() else {
+                return Err(item.wrong(&join(&path, name), "text", item.value.kind(), example));
             };
             read.insert(name.clone(), item.clone().read(text));
         }

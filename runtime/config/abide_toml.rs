@@ -1,0 +1,200 @@
+//! Reads `abide.toml` files and merges them key by key, the nearest first (DESIGN section 9). Each value remembers its file and
+//! line; nothing is expanded, resolved or trusted here.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use abide_engine::Effect;
+use abide_llm::{Policy, Provider};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value as Json};
+
+use super::discover::read_text;
+use super::error::{ConfigError, Origin, Place};
+use super::keys;
+use super::node::{At, KeyDoc, Node, Reader, Table, Value, join, merge, table_to_json};
+use super::parse::toml_table;
+use super::tool_filter;
+
+/// What all files say together. It has no `Debug`: literal keys are in it.
+#[derive(Default)]
+pub(super) struct Settings {
+    pub(super) models: BTreeMap<String, ModelEntry>,
+    pub(super) servers: BTreeMap<String, ServerEntry>,
+    pub(super) tools: BTreeMap<String, ToolEntry>,
+    pub(super) default_model: Option<At<String>>,
+    pub(super) max_cost_usd: Option<At<f64>>,
+    pub(super) max_tokens: Option<At<u64>>,
+    pub(super) workflows: BTreeMap<String, WorkflowDef>,
+}
+
+/// One `[models.NAME]`.
+pub(super) struct ModelEntry {
+    pub(super) at: Place,
+    pub(super) provider: Option<At<Provider>>,
+    pub(super) model: Option<At<String>>,
+    pub(super) base_url: Option<At<String>>,
+    pub(super) api_key: Option<At<String>>,
+    pub(super) max_tokens: Option<At<u64>>,
+    pub(super) temperature: Option<At<f64>>,
+    pub(super) timeout_s: Option<At<u64>>,
+    pub(super) headers: BTreeMap<String, At<String>>,
+}
+
+/// One `[servers.NAME]`.
+pub(super) struct ServerEntry {
+    pub(super) at: Place,
+    pub(super) trust: Option<At<bool>>,
+    pub(super) command: Option<At<String>>,
+    pub(super) args: Option<At<Vec<String>>>,
+    pub(super) env: BTreeMap<String, At<String>>,
+    pub(super) cwd: Option<At<String>>,
+    pub(super) url: Option<At<String>>,
+    pub(super) headers: BTreeMap<String, At<String>>,
+}
+
+/// One `[tools."GLOB"]`.
+pub(super) struct ToolEntry {
+    pub(super) policy: Option<At<Policy>>,
+    pub(super) effect: Option<At<Effect>>,
+    pub(super) timeout_s: Option<At<u64>>,
+    pub(super) reconcile: Option<At<String>>,
+}
+
+/// One `[workflows.NAME]`, as it stands in the file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkflowDef {
+    /// `pattern`.
+    pub pattern: At<String>,
+    /// `agents`, by name.
+    pub agents: Vec<String>,
+    /// All other keys: they are the pattern's.
+    pub options: Map<String, Json>,
+    /// Where the table stands.
+    pub at: Place,
+}
+
+/// Reads and merges files, the nearest first. Every file is checked on its own, too: a mistake is an error wherever it stands.
+pub(super) fn load(files: &[(PathBuf, Origin)]) -> Result<Settings, ConfigError> {
+    let mut merged = Table::new();
+    for (path, origin) in files {
+        let table = parse(&read_text(path)?, path, *origin)?;
+        merge(&mut merged, table);
+    }
+    read(&merged)
+}
+
+/// Parses and checks one file.
+pub(super) fn parse(text: &str, path: &Path, origin: Origin) -> Result<Table, ConfigError> {
+    let table = toml_table(text, &Place::file(path, origin))?;
+    read(&table)?;
+    Ok(table)
+}
+
+fn read(table: &Table) -> Result<Settings, ConfigError> {
+    let top = Reader::new("", table, keys::SECTIONS)?;
+    let single = |key: &str, known: &'static [KeyDoc]| match top.node(key) {
+        Some(node) => Ok(Some(Reader::new(key, node.table(key, &format!("[{key}]"))?, known)?)),
+        None => Ok(None),
+    };
+    let mut settings = Settings {
+        models: section(&top, "models", model)?,
+        servers: section(&top, "servers", server)?,
+        tools: section(&top, "tools", tool)?,
+        workflows: section(&top, "workflows", workflow)?,
+        ..Settings::default()
+    };
+    if let Some(defaults) = single("defaults", keys::DEFAULTS)? {
+        settings.default_model = defaults.text("model")?;
+    }
+    if let Some(budget) = single("budget", keys::BUDGET)? {
+        settings.max_cost_usd = budget.amount("max_cost_usd")?;
+        settings.max_tokens = budget.count("max_tokens")?;
+    }
+    Ok(settings)
+}
+
+/// The named tables of a section.
+fn section<T>(
+    top: &Reader<'_>,
+    key: &str,
+    read: impl Fn(&str, &str, &Node, &Table) -> Result<T, ConfigError>,
+) -> Result<BTreeMap<String, T>, ConfigError> {
+    let Some(node) = top.node(key) else { return Ok(BTreeMap::new()) };
+    let example = keys::SECTIONS.iter().find(|section| section.key == key).map_or("", |section| section.example);
+    let entries = node.table(key, example)?.iter().map(|(name, node)| {
+        let path = join(key, name);
+        if name.trim().is_empty() {
+            let problem = format!("an entry of `{key}` has an empty name");
+            return Err(ConfigError::invalid(&node.at, problem, format!("give it one, as in {example}")));
+        }
+        Ok((name.clone(), read(name, &path, node, node.table(&path, example)?)?))
+    });
+    entries.collect()
+}
+
+fn model(_name: &str, path: &str, node: &Node, table: &Table) -> Result<ModelEntry, ConfigError> {
+    let keys = Reader::new(path, table, keys::MODEL)?;
+    Ok(ModelEntry {
+        at: node.at.clone(),
+        provider: word(&keys, "provider", "one of openai, openai-responses, anthropic, gemini, ollama")?,
+        model: keys.text("model")?,
+        base_url: keys.text("base_url")?,
+        api_key: keys.text("api_key")?,
+        max_tokens: keys.get("max_tokens", "a whole number from 1 to 4294967295", |value| match value {
+            Value::Int(n) => u32::try_from(*n).ok().filter(|n| *n > 0).map(u64::from),
+            _ => None,
+        })?,
+        temperature: keys.amount("temperature")?,
+        timeout_s: keys.count("timeout_s")?,
+        headers: keys.map("headers")?,
+    })
+}
+
+fn server(_name: &str, path: &str, node: &Node, table: &Table) -> Result<ServerEntry, ConfigError> {
+    let keys = Reader::new(path, table, keys::SERVER)?;
+    Ok(ServerEntry {
+        at: node.at.clone(),
+        trust: keys.flag("trust")?,
+        command: keys.text("command")?,
+        args: keys.texts("args")?,
+        env: keys.map("env")?,
+        cwd: keys.text("cwd")?,
+        url: keys.text("url")?,
+        headers: keys.map("headers")?,
+    })
+}
+
+fn tool(name: &str, path: &str, node: &Node, table: &Table) -> Result<ToolEntry, ConfigError> {
+    if let Err(why) = tool_filter::check(name) {
+        let help = "write names with `*` for any characters, as in [tools.\"memory_*\"]";
+        return Err(ConfigError::invalid(&node.at, format!("`{name}` is not a pattern: {why}"), help));
+    }
+    let keys = Reader::new(path, table, keys::TOOL)?;
+    Ok(ToolEntry {
+        policy: word(&keys, "policy", "one of allow, ask, deny")?,
+        effect: word(&keys, "effect", "one of pure, idempotent, once")?,
+        timeout_s: keys.count("timeout_s")?,
+        reconcile: keys.text("reconcile")?,
+    })
+}
+
+fn workflow(_name: &str, path: &str, node: &Node, table: &Table) -> Result<WorkflowDef, ConfigError> {
+    let known = |key: &str| keys::WORKFLOW.iter().any(|known| known.key == key);
+    let (own, options): (Table, Table) = table.clone().into_iter().partition(|(key, _)| known(key));
+    let keys = Reader::new(path, &own, keys::WORKFLOW)?;
+    let Some(pattern) = keys.text("pattern")? else {
+        let help = "add a line: pattern = \"orchestrator\"";
+        return Err(ConfigError::invalid(&node.at, format!("[{path}] has no `pattern`"), help));
+    };
+    let agents = keys.texts("agents")?.map(|agents| agents.value).unwrap_or_default();
+    Ok(WorkflowDef { pattern, agents, options: table_to_json(&options), at: node.at.clone() })
+}
+
+/// One of a few words, as serde knows them.
+fn word<T: DeserializeOwned>(keys: &Reader<'_>, key: &str, wanted: &str) -> Result<Option<At<T>>, ConfigError> {
+    keys.get(key, wanted, |value| match value {
+        Value::Str(word) => serde_json::from_value(Json::String(word.clone())).ok(),
+        _ => None,
+    })
+}

@@ -1,0 +1,64 @@
+//! Every key of `abide.toml`, with a line that sets it and what it does. The reader refuses all others; documentation is made from it.
+
+use super::node::KeyDoc;
+
+const fn key(key: &'static str, example: &'static str, about: &'static str) -> KeyDoc {
+    KeyDoc { key, example, about }
+}
+
+/// The tables of the file.
+pub const SECTIONS: &[KeyDoc] = &[
+    key("models", "[models.local]", "Models by names of your own, usable wherever a model is named."),
+    key("servers", "[servers.memory]", "MCP servers: what abide adds to the entries of .mcp.json, or servers of its own."),
+    key("tools", "[tools.\"memory_*\"]", "What may be done with the tools that a glob over `server_tool` matches."),
+    key("defaults", "[defaults]", "What holds where an agent says nothing."),
+    key("budget", "[budget]", "Ceilings for each run."),
+    key("workflows", "[workflows.report]", "Compositions of agents by a pattern."),
+];
+
+/// `[models.NAME]`.
+pub const MODEL: &[KeyDoc] = &[
+    key("provider", "provider = \"openai\"", "The wire: openai, openai-responses, anthropic, gemini or ollama."),
+    key("model", "model = \"smollm2\"", "The model's name at its provider."),
+    key("base_url", "base_url = \"http://127.0.0.1:8080/v1\"", "Where the API is; `${VAR}` is read at each call."),
+    key("api_key", "api_key = \"${LOCAL_KEY}\"", "The key: a reference, or a literal, of which only the place is kept."),
+    key("max_tokens", "max_tokens = 4096", "The most tokens an answer may have."),
+    key("temperature", "temperature = 0.2", "The sampling temperature; the provider's own without it."),
+    key("timeout_s", "timeout_s = 600", "Seconds for one call, from its start to the end of its answer."),
+    key("headers", "headers = { x-team = \"${TEAM}\" }", "Further headers of every call."),
+];
+
+/// `[servers.NAME]`.
+pub const SERVER: &[KeyDoc] = &[
+    key("trust", "trust = true", "Believe the server's annotations (read-only, idempotent)."),
+    key("command", "command = \"npx\"", "The program to start, for a server that .mcp.json does not declare."),
+    key("args", "args = [\"-y\", \"@modelcontextprotocol/server-memory\"]", "Its arguments; no shell sees them."),
+    key("env", "env = { MEMORY_FILE_PATH = \"memory.json\" }", "What is added to its minimal environment."),
+    key("cwd", "cwd = \"data\"", "Its working folder, relative to the project's root, which it is by default."),
+    key("url", "url = \"https://example.com/mcp\"", "The address of a server that is reached over HTTP."),
+    key("headers", "headers = { Authorization = \"Bearer ${TOKEN}\" }", "Headers of every request over HTTP."),
+];
+
+/// `[tools."GLOB"]`. Of overlapping globs the longest wins.
+pub const TOOL: &[KeyDoc] = &[
+    key("policy", "policy = \"ask\"", "May it be called without asking: allow, ask or deny."),
+    key("effect", "effect = \"once\"", "What repeating a call would do: pure, idempotent or once."),
+    key("timeout_s", "timeout_s = 60", "Seconds after which an attempt is given up."),
+    key("reconcile", "reconcile = \"memory_read_graph\"", "The read-only tool that tells whether a call in doubt has happened."),
+];
+
+/// `[defaults]`.
+pub const DEFAULTS: &[KeyDoc] =
+    &[key("model", "model = \"local\"", "The model of an agent that names none, or says `inherit`.")];
+
+/// `[budget]`.
+pub const BUDGET: &[KeyDoc] = &[
+    key("max_cost_usd", "max_cost_usd = 2.0", "US dollars that a run may cost."),
+    key("max_tokens", "max_tokens = 200000", "Tokens, in and out, that a run may use."),
+];
+
+/// `[workflows.NAME]`: these two, and whatever keys the pattern has.
+pub const WORKFLOW: &[KeyDoc] = &[
+    key("pattern", "pattern = \"orchestrator\"", "How the agents work together."),
+    key("agents", "agents = [\"researcher\", \"writer\"]", "The agents' names."),
+];

@@ -1,0 +1,96 @@
+//! Finds the model that a name means (DESIGN section 9). It reads no key's value: a literal is kept as its place.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use abide_llm::{ModelConfig, SecretRef};
+
+use super::abide_toml::{ModelEntry, Settings};
+use super::error::{ConfigError, nearest};
+use super::node::{At, join};
+use super::secrets::label;
+
+/// What Claude Code's short names mean without an entry in `[models]`: the newest of each kind in the price table of
+/// genai-prices 0.2.1.
+const SHORT: [(&str, &str); 3] = [
+    ("sonnet", "anthropic/claude-sonnet-5-5"),
+    ("opus", "anthropic/claude-opus-5-5"),
+    ("haiku", "anthropic/claude-haiku-5-5"),
+];
+
+/// The model of this name; none and `inherit` mean `[defaults].model`.
+pub(super) fn named(settings: &Settings, root: &Path, name: Option<&str>) -> Result<ModelConfig, ConfigError> {
+    match name.filter(|name| *name != "inherit") {
+        Some(name) => find(settings, root, name)?.ok_or_else(|| unknown(settings, name, "")),
+        None => match settings.default_model.as_ref().filter(|default| default.value != "inherit") {
+            Some(default) => find(settings, root, &default.value)?
+                .ok_or_else(|| unknown(settings, &default.value, &format!(" ({} names it)", default.at))),
+            None => Err(ConfigError::Model {
+                problem: "no model is named: neither the agent nor [defaults] in abide.toml says which to use".to_owned(),
+                help: format!(
+                    "name one with --model, as `model:` in the agent's file, or in {}: [defaults] and below it model = \"{}\"",
+                    root.join("abide.toml").display(),
+                    SHORT.first().map_or("", |(_, model)| model)
+                ),
+            }),
+        },
+    }
+}
+
+fn find(settings: &Settings, root: &Path, name: &str) -> Result<Option<ModelConfig>, ConfigError> {
+    if let Some(entry) = settings.models.get(name) {
+        return from_entry(name, entry, root).map(Some);
+    }
+    let short = SHORT.iter().find(|(short, _)| *short == name).map(|(_, model)| *model);
+    // Claude Code takes a model's full name, too.
+    let full = name.starts_with("claude-").then(|| format!("anthropic/{name}"));
+    Ok(ModelConfig::from_vendor_name(short.or(full.as_deref()).unwrap_or(name)))
+}
+
+fn from_entry(name: &str, entry: &ModelEntry, root: &Path) -> Result<ModelConfig, ConfigError> {
+    let path = join("models", name);
+    let lacks = |key: &str, example: &str| {
+        ConfigError::invalid(&entry.at, format!("[{path}] has no `{key}`"), format!("add a line: {example}"))
+    };
+    let Some(provider) = &entry.provider else { return Err(lacks("provider", "provider = \"openai\"")) };
+    let Some(model) = &entry.model else { return Err(lacks("model", "model = \"the provider's name of it\"")) };
+    let secret = |key: &str, value: &At<String>| reference(value, &format!("models.{name}.{key}"), root);
+    Ok(ModelConfig {
+        base_url: entry.base_url.as_ref().map(|url| url.value.clone()),
+        api_key: entry.api_key.as_ref().map(|value| secret("api_key", value)),
+        max_tokens: entry.max_tokens.as_ref().and_then(|n| u32::try_from(n.value).ok()),
+        temperature: entry.temperature.as_ref().map(|x| x.value),
+        timeout_s: entry.timeout_s.as_ref().map(|n| n.value),
+        headers: references(&entry.headers, &format!("models.{name}.headers"), root),
+        ..ModelConfig::new(provider.value, model.value.clone())
+    })
+}
+
+/// A text with `${...}` as it is; of a literal only the place.
+pub(super) fn reference(value: &At<String>, key: &str, root: &Path) -> SecretRef {
+    if value.value.contains("${") {
+        SecretRef::Template(value.value.clone())
+    } else {
+        SecretRef::File { file: label(&value.at.file, root), key: key.to_owned() }
+    }
+}
+
+/// A table of such values; `key` is the table's own.
+pub(super) fn references(values: &BTreeMap<String, At<String>>, key: &str, root: &Path) -> BTreeMap<String, SecretRef> {
+    values.iter().map(|(name, value)| (name.clone(), reference(value, &format!("{key}.{name}"), root))).collect()
+}
+
+fn unknown(settings: &Settings, name: &str, by: &str) -> ConfigError {
+    let known: Vec<&str> = settings.models.keys().map(String::as_str).collect();
+    let near = nearest(name, known.iter().copied().chain(SHORT.iter().map(|(short, _)| *short)));
+    let there = if known.is_empty() { "there are no [models] yet".to_owned() } else { format!("there are: {}", known.join(", ")) };
+    let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+    ConfigError::Model {
+        problem: format!("there is no model `{name}`{by}"),
+        help: format!(
+            "{near}{there}; add {} with provider and model to abide.toml, or name a vendor's: anthropic/NAME, openai/NAME, \
+             gemini/NAME, ollama/NAME",
+            format_args!("[{}]", join("models", name))
+        ),
+    }
+}

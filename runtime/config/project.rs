@@ -1,0 +1,271 @@
+//! A project as its files describe it, merged with the user's own. It only reads: starting, asking and running are others' work.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use abide_llm::ModelConfig;
+use abide_mcp::{Rules, ServerConfig, ToolRule};
+
+use super::abide_toml::{self, Settings, WorkflowDef};
+use super::agent_file::AgentDef;
+use super::agents;
+use super::consent::{ConsentRequest, Consented, Requests};
+use super::discover::Env;
+use super::error::{ConfigError, Origin, nearest};
+use super::models;
+use super::secrets::FileVars;
+use super::servers::{self, Declared};
+use super::trust::TrustStore;
+
+/// Ceilings for each run; none where nothing is said.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Budget {
+    /// US dollars.
+    pub max_cost_usd: Option<f64>,
+    /// Tokens, in and out.
+    pub max_tokens: Option<u64>,
+}
+
+/// Everything that a project's files and the user's own say.
+pub struct Project {
+    root: PathBuf,
+    env: Env,
+    settings: Settings,
+    servers: BTreeMap<String, Declared>,
+    files: Vec<PathBuf>,
+    warnings: Vec<String>,
+}
+
+impl fmt::Debug for Project {
+    /// Only where it is: literal keys stand in the settings.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Project").field("root", &self.root).field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+impl Project {
+    /// Finds and reads all files. An error names the file, the line and what to do.
+    pub fn load(env: &Env) -> Result<Self, ConfigError> {
+        Self::load_at(&env.project_root(), env)
+    }
+
+    /// The same for a known root, as a run has stored it.
+    pub fn load_at(root: &Path, env: &Env) -> Result<Self, ConfigError> {
+        let files = env.settings_files(root);
+        let settings = abide_toml::load(&files)?;
+        let (servers, warnings) = servers::load(root, &settings)?;
+        let files = files.into_iter().map(|(path, _)| path).collect();
+        Ok(Self { root: root.to_path_buf(), env: env.clone(), settings, servers, files, warnings })
+    }
+
+    /// The project's root, against which its servers' relative paths resolve.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The `abide.toml` files that were read, the nearest first.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// What the user should know and that stops nothing.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The names in `[models]`.
+    pub fn model_names(&self) -> impl Iterator<Item = &str> {
+        self.settings.models.keys().map(String::as_str)
+    }
+
+    /// The model of this name: an entry of `[models]`, `sonnet`, `opus` or `haiku`, or `vendor/NAME`. None and `inherit` mean
+    /// `[defaults].model`.
+    pub fn model_named(&self, name: Option<&str>) -> Result<ModelConfig, ConfigError> {
+        models::named(&self.settings, &self.root, name)
+    }
+
+    /// `[budget]`.
+    pub fn budget(&self) -> Budget {
+        Budget {
+            max_cost_usd: self.settings.max_cost_usd.as_ref().map(|x| x.value),
+            max_tokens: self.settings.max_tokens.as_ref().map(|n| n.value),
+        }
+    }
+
+    /// `[workflows]`, as they stand in the files.
+    pub fn workflows(&self) -> &BTreeMap<String, WorkflowDef> {
+        &self.settings.workflows
+    }
+
+    /// The declared servers, by name.
+    pub fn servers(&self) -> impl Iterator<Item = &ServerConfig> {
+        self.servers.values().map(|server| &server.config)
+    }
+
+    /// All agents that can be named, by name, and the errors of files that cannot be read.
+    pub fn agents(&self) -> (Vec<AgentDef>, Vec<ConfigError>) {
+        agents::list(&self.root, &self.env)
+    }
+
+    /// The agent that TARGET names: a path to an `.md` file, or a name. A workflow of this name is an error that says so: abide cannot run
+    /// the patterns of `[workflows]` yet.
+    pub fn agent(&self, target: &str) -> Result<AgentDef, ConfigError> {
+        if let Some(workflow) = self.settings.workflows.get(target) {
+            return Err(ConfigError::invalid(
+                &workflow.at,
+                format!("the workflow `{target}` cannot be run: this abide has no pattern `{}` for files yet", workflow.pattern.value),
+                format!("run one of its agents by itself ({}), or write the workflow in Rust", workflow.agents.join(", ")),
+            ));
+        }
+        agents::find(&self.root, &self.env, target)
+    }
+
+    /// The servers that an agent uses, its inline ones included. One that nothing declares is an error that names the nearest.
+    pub fn servers_of(&self, agent: &AgentDef) -> Result<Vec<ServerConfig>, ConfigError> {
+        let Some(names) = &agent.servers else { return Ok(self.servers().cloned().collect()) };
+        let found = names.iter().map(|name| {
+            let inline = agent.inline_servers.iter().find(|server| server.name == *name);
+            let server = inline.or_else(|| self.servers.get(name).map(|server| &server.config));
+            server.cloned().ok_or_else(|| self.no_server(name, agent))
+        });
+        found.collect()
+    }
+
+    fn no_server(&self, name: &str, agent: &AgentDef) -> ConfigError {
+        let known: Vec<&str> = self.servers.keys().map(String::as_str).collect();
+        let near = nearest(name, known.iter().copied()).map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+        let there = if known.is_empty() { "none is declared yet".to_owned() } else { format!("there are: {}", known.join(", ")) };
+        ConfigError::Unresolved {
+            problem: format!("{}: the agent `{}` uses a server `{name}`, which nothing declares", agent.path.display(), agent.name),
+            help: format!("{near}{there}; declare it under mcpServers in {}", self.root.join(".mcp.json").display()),
+        }
+    }
+
+    /// Resolves references to variables and to literals in this project's files.
+    pub fn vars(&self) -> FileVars {
+        FileVars::new(&self.root, &self.env)
+    }
+
+    /// What the user has consented to so far. A damaged record is an error.
+    pub fn consented(&self) -> Result<Consented, ConfigError> {
+        let store = match TrustStore::open(&self.env) {
+            Ok(store) => Some(store),
+            Err(ConfigError::NoUserFolder) => None,
+            Err(error) => return Err(error),
+        };
+        let vars = self.vars();
+        let requests = Requests::new(&self.root, &vars);
+        let own = self.servers.values().filter(|server| !server.from_project);
+        let mut own: BTreeSet<String> = own.map(|server| requests.start(&server.config, None).hash).collect();
+        let (users, _) = self.agents();
+        let inline = users.iter().filter(|agent| agent.origin == Origin::User).flat_map(|agent| &agent.inline_servers);
+        own.extend(inline.map(|server| requests.start(server, None).hash));
+        Ok(Consented::new(&self.root, &self.env, store, own))
+    }
+
+    /// All that this project's files need consent for, in a fixed order: servers, their annotations, tools, models.
+    pub fn consent_requests(&self) -> Vec<ConsentRequest> {
+        let vars = self.vars();
+        let requests = Requests::new(&self.root, &vars);
+        let mut all: Vec<_> = self.servers.keys().flat_map(|name| self.server_requests(&requests, name)).collect();
+        all.extend(self.tool_requests(&requests));
+        all.extend(self.settings.models.keys().filter_map(|name| self.endpoint_request(&requests, name)));
+        all
+    }
+
+    /// What a run of this agent needs consent for; `model` is the name of the model it will use, if not its own.
+    pub fn consent_requests_for(&self, agent: &AgentDef, model: Option<&str>) -> Result<Vec<ConsentRequest>, ConfigError> {
+        let vars = self.vars();
+        let requests = Requests::new(&self.root, &vars);
+        let mut all = Vec::new();
+        for server in self.servers_of(agent)? {
+            if agent.inline_servers.contains(&server) {
+                // The user's own among them are covered already.
+                all.push(requests.start(&server, None));
+            } else {
+                all.extend(self.server_requests(&requests, &server.name));
+            }
+        }
+        all.extend(self.tool_requests(&requests));
+        let default = self.settings.default_model.as_ref().map(|default| default.value.as_str());
+        let name = model.or(agent.model.as_deref()).filter(|name| *name != "inherit").or(default);
+        all.extend(name.and_then(|name| self.endpoint_request(&requests, name)));
+        Ok(all)
+    }
+
+    fn server_requests(&self, requests: &Requests<'_>, name: &str) -> Vec<ConsentRequest> {
+        let Some(server) = self.servers.get(name) else { return Vec::new() };
+        let start = server.from_project.then(|| requests.start(&server.config, Some(&server.at)));
+        start.into_iter().chain(Self::trust_request(requests, name, server)).collect()
+    }
+
+    fn trust_request(requests: &Requests<'_>, name: &str, server: &Declared) -> Option<ConsentRequest> {
+        let trust = server.trust.as_ref().filter(|trust| trust.value && trust.at.origin == Origin::Project)?;
+        Some(requests.trust(name, &trust.at))
+    }
+
+    fn tool_requests(&self, requests: &Requests<'_>) -> Vec<ConsentRequest> {
+        self.settings.tools.iter().flat_map(|(glob, entry)| requests.tools(glob, entry)).collect()
+    }
+
+    fn endpoint_request(&self, requests: &Requests<'_>, name: &str) -> Option<ConsentRequest> {
+        let entry = self.settings.models.get(name)?;
+        let url = entry.base_url.as_ref().filter(|url| url.at.origin == Origin::Project)?;
+        requests.endpoint(name, &self.model_named(Some(name)).ok()?, &url.at)
+    }
+
+    /// The servers whose annotations are believed. Without consent a project's `trust = true` does not count.
+    pub fn trusted(&self, consented: &Consented) -> BTreeSet<String> {
+        let vars = self.vars();
+        let requests = Requests::new(&self.root, &vars);
+        let believed = |(name, server): &(&String, &Declared)| {
+            server.trust.as_ref().is_some_and(|trust| trust.value)
+                && Self::trust_request(&requests, name, server).is_none_or(|request| consented.covers(&request))
+        };
+        self.servers.iter().filter(believed).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The `[tools]` rules, sorted by glob. Without consent a project's `allow` or weaker effect is left out of them.
+    pub fn tool_rules(&self, consented: &Consented) -> Vec<ToolRule> {
+        use super::consent::ConsentKind::{AllowTools, WeakerEffect};
+        let vars = self.vars();
+        let requests = Requests::new(&self.root, &vars);
+        let rules = self.settings.tools.iter().map(|(glob, entry)| {
+            let missing = consented.missing(&requests.tools(glob, entry));
+            let refused = |kind| missing.iter().any(|request| request.kind == kind);
+            ToolRule {
+                pattern: glob.clone(),
+                policy: entry.policy.as_ref().map(|p| p.value).filter(|_| !refused(AllowTools)),
+                effect: entry.effect.as_ref().map(|e| e.value).filter(|_| !refused(WeakerEffect)),
+                timeout_s: entry.timeout_s.as_ref().map(|s| s.value),
+                reconcile: entry.reconcile.as_ref().map(|r| r.value.clone()),
+            }
+        });
+        rules.collect()
+    }
+
+    /// What the MCP client needs to serve `agents`: the declared servers and the agents' inline ones, which win over declared ones of their
+    /// names. Two agents with different inline servers of one name cannot share a client: give each its own.
+    pub fn for_servers(&self, agents: &[&AgentDef], consented: &Consented) -> Result<abide_mcp::Project, ConfigError> {
+        let inline = agents.iter().flat_map(|agent| &agent.inline_servers);
+        let mut servers: BTreeMap<&str, &ServerConfig> = self.servers().map(|server| (server.name.as_str(), server)).collect();
+        servers.extend(inline.clone().map(|server| (server.name.as_str(), server)));
+        let mut trusted = self.trusted(consented);
+        // `trust` was said of the declared server, not of an agent's own of the same name.
+        for server in inline {
+            trusted.remove(&server.name);
+        }
+        let rules = Rules::new(self.tool_rules(consented)).map_err(|error| ConfigError::Unresolved {
+            problem: error.to_string(),
+            help: "mend that table in abide.toml".to_owned(),
+        })?;
+        let servers = servers.into_values().cloned().collect();
+        Ok(abide_mcp::Project { root: self.root.clone(), servers, rules, trusted, vars: Arc::new(self.vars()) })
+    }
+}
+
+#[cfg(test)]
+#[path = "project_tests.rs"]
+pub(in crate::config) mod tests;
