@@ -1,5 +1,5 @@
-//! Reads `abide.toml` files and merges them key by key, the nearest first (DESIGN section 9). Each value remembers its file and
-//! line; nothing is expanded, resolved or trusted here.
+//! Reads `abide.toml` files and merges them key by key, the nearest first (DESIGN section 9). Each value remembers its
+//! file and line; nothing is expanded, resolved or trusted here.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -74,7 +74,8 @@ pub struct WorkflowDef {
     pub at: Place,
 }
 
-/// Reads and merges files, the nearest first. Every file is checked on its own, too: a mistake is an error wherever it stands.
+/// Reads and merges files, the nearest first. Every file is checked on its own, too: a mistake is an error wherever it
+/// stands.
 pub(super) fn load(files: &[(PathBuf, Origin)]) -> Result<Settings, ConfigError> {
     let mut merged = Table::new();
     for (path, origin) in files {

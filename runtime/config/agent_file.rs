@@ -1,4 +1,5 @@
-//! Reads one agent: a Markdown file with YAML front matter in Claude Code's format (DESIGN section 9). It looks for no files and starts no servers.
+//! Reads one agent: a Markdown file with YAML front matter in Claude Code's format (DESIGN section 9). It looks for no
+//! files and starts no servers.
 
 use std::path::{Path, PathBuf};
 
@@ -81,7 +82,11 @@ impl AgentDef {
         };
         if agent.instructions.is_empty() {
             let problem = "the file has no instructions";
-            return Err(ConfigError::invalid(&front.file, problem, "write below the front matter what the agent is to do"));
+            return Err(ConfigError::invalid(
+                &front.file,
+                problem,
+                "write below the front matter what the agent is to do",
+            ));
         }
         Ok(agent)
     }
@@ -126,7 +131,8 @@ impl Front {
         Ok((Self { keys: keys.unwrap_or_default(), file, warnings: Vec::new() }, body))
     }
 
-    /// Warns of keys without effect. One that is nearly a known key is an error: a misspelt `tools` would allow everything.
+    /// Warns of keys without effect. One that is nearly a known key is an error: a misspelt `tools` would allow
+    /// everything.
     fn check_keys(&mut self) -> Result<(), ConfigError> {
         let known = || KEYS.iter().map(|(key, _)| *key);
         for (key, node) in &self.keys {
@@ -138,7 +144,8 @@ impl Front {
                 continue;
             }
             let meant = if fold(key) == "allowedtools" { Some("tools") } else { nearest(key, known()) };
-            match meant.filter(|near| fold(key) == "allowedtools" || strsim::osa_distance(&fold(key), &fold(near)) <= 2) {
+            match meant.filter(|near| fold(key) == "allowedtools" || strsim::osa_distance(&fold(key), &fold(near)) <= 2)
+            {
                 Some(near) => {
                     let example = KEYS.iter().find(|(name, _)| *name == near).map_or("", |(_, example)| example);
                     let help = format!("did you mean `{near}`? Write it like this: {example}");
@@ -171,7 +178,8 @@ impl Front {
     fn name(&self, path: &Path) -> Result<String, ConfigError> {
         let stem = || path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let name = self.text("name")?.or_else(stem).unwrap_or_default();
-        let fits = !name.is_empty() && name.len() <= 128 && !name.chars().any(|c| c.is_control() || c == '/' || c == '\\');
+        let fits =
+            !name.is_empty() && name.len() <= 128 && !name.chars().any(|c| c.is_control() || c == '/' || c == '\\');
         let at = self.node("name").map_or(&self.file, |node| &node.at);
         let problem = "an agent's name must have 1 to 128 characters, and no slash or line break";
         fits.then_some(name).ok_or_else(|| ConfigError::invalid(at, problem, "write it like this: name: researcher"))
@@ -198,7 +206,11 @@ impl Front {
         for glob in &globs {
             if let (Err(why), Some(node)) = (tool_filter::check(glob), self.node(key)) {
                 let help = "write names with `*` for any characters, as in memory_*";
-                return Err(ConfigError::invalid(&node.at, format!("`{glob}` in `{key}` is not a pattern: {why}"), help));
+                return Err(ConfigError::invalid(
+                    &node.at,
+                    format!("`{glob}` in `{key}` is not a pattern: {why}"),
+                    help,
+                ));
             }
         }
         Ok(Some(globs))

@@ -1,4 +1,5 @@
-//! Tests of agents' files: what Claude Code's files mean here, what is seen, and that broken ones say where and how to mend them.
+//! Tests of agents' files: what Claude Code's files mean here, what is seen, and that broken ones say where and how to
+//! mend them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fmt::Write as _;
@@ -109,7 +110,10 @@ fn a_literal_of_an_inline_server_is_kept_as_its_place() {
     let shown = serde_json::to_string(&agent).unwrap();
     assert!(!shown.contains("sk-hidden") && shown.contains("${VAR}"), "{shown}");
     let read = |name: &str| literal_at(text, Path::new("a.md"), &format!("mcpServers.b.env.{name}"));
-    assert_eq!((read("TOKEN").as_deref(), read("LEVEL").as_deref(), read("NONE")), (Some("sk-hidden"), Some("3"), None));
+    assert_eq!(
+        (read("TOKEN").as_deref(), read("LEVEL").as_deref(), read("NONE")),
+        (Some("sk-hidden"), Some("3"), None)
+    );
     assert_eq!(serde_json::from_str::<AgentDef>(&shown).unwrap(), agent);
 }
 
@@ -198,5 +202,8 @@ fn broken_files_name_file_line_and_fix() {
     let unclosed = parse("---\nname: a\nDo it.").unwrap_err();
     assert!(unclosed.to_string().contains("helper.md:1") && unclosed.help().contains("`---`"), "{unclosed}");
     let empty = parse("---\nname: a\n---\n \n").unwrap_err();
-    assert!(empty.to_string().contains("no instructions") && empty.help().contains("below the front matter"), "{empty}");
+    assert!(
+        empty.to_string().contains("no instructions") && empty.help().contains("below the front matter"),
+        "{empty}"
+    );
 }

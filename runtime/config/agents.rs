@@ -17,8 +17,8 @@ pub(super) fn folders(root: &Path, env: &Env) -> Vec<(PathBuf, Origin)> {
     project.into_iter().chain(users).collect()
 }
 
-/// All agents that can be named, sorted by name, and the errors of the files that cannot be read. Of several with one name, the
-/// first folder's stands.
+/// All agents that can be named, sorted by name, and the errors of the files that cannot be read. Of several with one
+/// name, the first folder's stands.
 pub(super) fn list(root: &Path, env: &Env) -> (Vec<AgentDef>, Vec<ConfigError>) {
     let (mut agents, mut errors): (Vec<AgentDef>, _) = (Vec::new(), Vec::new());
     for (folder, origin) in folders(root, env) {
@@ -36,7 +36,8 @@ pub(super) fn list(root: &Path, env: &Env) -> (Vec<AgentDef>, Vec<ConfigError>) 
 
 /// The agent that `target` names: a path to an `.md` file, relative to the working folder, or a name.
 pub(super) fn find(root: &Path, env: &Env, target: &str) -> Result<AgentDef, ConfigError> {
-    let is_path = target.contains(['/', '\\']) || Path::new(target).extension().is_some_and(|e| e.eq_ignore_ascii_case("md"));
+    let is_path =
+        target.contains(['/', '\\']) || Path::new(target).extension().is_some_and(|e| e.eq_ignore_ascii_case("md"));
     if is_path {
         let path = env.cwd.join(target);
         return if path.exists() {
@@ -53,8 +54,8 @@ pub(super) fn find(root: &Path, env: &Env, target: &str) -> Result<AgentDef, Con
     Err(missing(root, env, target))
 }
 
-/// The agent of this name in one folder: the one that calls itself so, else the one whose file is called so. Others that are broken do
-/// not matter.
+/// The agent of this name in one folder: the one that calls itself so, else the one whose file is called so. Others
+/// that are broken do not matter.
 fn find_in(folder: &Path, root: &Path, origin: Origin, name: &str) -> Result<Option<AgentDef>, ConfigError> {
     let mut named: Option<AgentDef> = None;
     let mut of_file = None;

@@ -44,7 +44,8 @@ fn the_first_folder_wins_and_the_users_comes_last() {
 
 #[test]
 fn a_name_in_the_file_beats_the_files_name() {
-    let home = Home::with(&[(".abide/agents/researcher.md", "---\nname: other\n---\nx"), (".abide/agents/sub/z.md", NAMED)]);
+    let home =
+        Home::with(&[(".abide/agents/researcher.md", "---\nname: other\n---\nx"), (".abide/agents/sub/z.md", NAMED)]);
     assert_eq!(home.find("researcher").unwrap().instructions, "named");
     assert_eq!(home.find("z").unwrap().instructions, "named", "by the file's name");
     let twice = Home::with(&[(".abide/agents/a.md", NAMED), (".abide/agents/b.md", NAMED)]);
@@ -70,7 +71,8 @@ fn a_broken_agent_is_in_nobodys_way_but_its_own() {
 
 #[test]
 fn a_missing_agent_is_answered_with_those_there_are() {
-    let home = Home::with(&[(".abide/agents/b.md", NAMED), (".claude/agents/w.md", "do"), (".claude/agents/x.md", "---\n")]);
+    let home =
+        Home::with(&[(".abide/agents/b.md", NAMED), (".claude/agents/w.md", "do"), (".claude/agents/x.md", "---\n")]);
     let error = home.find("reasearcher").unwrap_err();
     assert!(error.to_string().contains("did you mean `researcher`?"), "{error}");
     let help = error.help();

@@ -1,5 +1,5 @@
-//! What a project's files may only do with the user's consent (DESIGN section 6), and whether there is consent. It asks nobody: the
-//! command line shows the requests and records the answers.
+//! What a project's files may only do with the user's consent (DESIGN section 6), and whether there is consent. It asks
+//! nobody: the command line shows the requests and records the answers.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -57,8 +57,8 @@ pub struct ConsentRequest {
     pub file: String,
     /// The lines to show. No literal secret is among them.
     pub lines: Vec<String>,
-    /// What is recorded: BLAKE3 (hex) over kind, subject, the project's root and the lines, hidden literals included. A changed line asks
-    /// again, and so does another project that says the same: its relative paths are other files.
+    /// What is recorded: BLAKE3 (hex) over kind, subject, the project's root and the lines, hidden literals included. A
+    /// changed line asks again, and so does another project that says the same: its relative paths are other files.
     pub hash: String,
 }
 
@@ -74,7 +74,14 @@ impl<'a> Requests<'a> {
         Self { root: std::fs::canonicalize(root).unwrap_or_else(|_| root.to_path_buf()), vars }
     }
 
-    fn request(&self, kind: ConsentKind, subject: &str, file: String, lines: Vec<String>, hidden: &str) -> ConsentRequest {
+    fn request(
+        &self,
+        kind: ConsentKind,
+        subject: &str,
+        file: String,
+        lines: Vec<String>,
+        hidden: &str,
+    ) -> ConsentRequest {
         let root = self.root.to_string_lossy();
         let mut hasher = blake3::Hasher::new_derive_key("abide 2026 consent to a project's lines");
         for part in [kind.as_str(), subject, &root, hidden].into_iter().chain(lines.iter().map(String::as_str)) {
@@ -102,9 +109,11 @@ impl<'a> Requests<'a> {
     /// What a `[tools]` table of a project's file needs consent for.
     pub(super) fn tools(&self, glob: &str, entry: &ToolEntry) -> Vec<ConsentRequest> {
         let table = format!("[{}]", join("tools", glob));
-        let policy = entry.policy.as_ref().filter(|p| p.value == Policy::Allow).map(|p| {
-            (ConsentKind::AllowTools, &p.at, format!("{table} policy = \"allow\""))
-        });
+        let policy = entry
+            .policy
+            .as_ref()
+            .filter(|p| p.value == Policy::Allow)
+            .map(|p| (ConsentKind::AllowTools, &p.at, format!("{table} policy = \"allow\"")));
         let effect = entry.effect.as_ref().and_then(|e| {
             let word = match e.value {
                 Effect::Once => return None,
@@ -117,8 +126,8 @@ impl<'a> Requests<'a> {
         asked.map(|(kind, at, line)| self.request(kind, glob, at.to_string(), vec![line], "")).collect()
     }
 
-    /// To send prompts and the key of `model` to an address that a project's file has chosen; none for this machine and for the vendors
-    /// themselves, where nobody else learns of them.
+    /// To send prompts and the key of `model` to an address that a project's file has chosen; none for this machine and
+    /// for the vendors themselves, where nobody else learns of them.
     pub(super) fn endpoint(&self, name: &str, model: &ModelConfig, at: &Place) -> Option<ConsentRequest> {
         let url = model.base_url.as_deref().filter(|url| !harmless(url, self.vars))?;
         let shown = |reference: &SecretRef| match reference {
@@ -128,7 +137,8 @@ impl<'a> Requests<'a> {
         let table = format!("[{}]", join("models", name));
         let mut lines = vec![format!("{table} base_url = {url}")];
         lines.extend(model.api_key.iter().map(|key| format!("{table} api_key = {}", shown(key))));
-        lines.extend(model.headers.iter().map(|(header, value)| format!("{table} headers.{header} = {}", shown(value))));
+        lines
+            .extend(model.headers.iter().map(|(header, value)| format!("{table} headers.{header} = {}", shown(value))));
         Some(self.request(ConsentKind::UseEndpoint, name, at.to_string(), lines, ""))
     }
 }
@@ -160,7 +170,8 @@ fn harmless(template: &str, vars: &dyn Vars) -> bool {
     })
 }
 
-/// What holds now: the user's record, `--trust` for this call, and what needs no consent because the user's own files say it.
+/// What holds now: the user's record, `--trust` for this call, and what needs no consent because the user's own files
+/// say it.
 pub struct Consented {
     root: PathBuf,
     vars: FileVars,
@@ -185,7 +196,9 @@ impl Consented {
 
     /// Is there consent to this?
     pub fn covers(&self, request: &ConsentRequest) -> bool {
-        self.everything || self.own.contains(&request.hash) || self.lock().as_ref().is_some_and(|s| s.granted(&request.hash))
+        self.everything
+            || self.own.contains(&request.hash)
+            || self.lock().as_ref().is_some_and(|s| s.granted(&request.hash))
     }
 
     /// Those of the requests to which there is no consent.

@@ -22,7 +22,12 @@ fn a_projects_files_ask_and_the_users_own_do_not() {
     let (memory, glob) = ("memory".to_owned(), "memory_*".to_owned());
     assert_eq!(
         asked(&project),
-        [(StartServer, memory.clone()), (TrustServer, memory.clone()), (AllowTools, glob.clone()), (WeakerEffect, glob)]
+        [
+            (StartServer, memory.clone()),
+            (TrustServer, memory.clone()),
+            (AllowTools, glob.clone()),
+            (WeakerEffect, glob)
+        ]
     );
     let shown = serde_json::to_string(&project.consent_requests()).unwrap();
     assert!(shown.contains("NODE_OPTIONS") && !shown.contains("literal-1"), "{shown}");
@@ -39,7 +44,10 @@ fn a_projects_files_ask_and_the_users_own_do_not() {
 
 #[test]
 fn what_a_project_changes_in_the_users_own_server_asks() {
-    let home = Home::with(&[("u/abide.toml", "[servers.own]\ncommand = \"o\""), ("p/abide.toml", "[servers.own]\nargs = [\"evil\"]")]);
+    let home = Home::with(&[
+        ("u/abide.toml", "[servers.own]\ncommand = \"o\""),
+        ("p/abide.toml", "[servers.own]\nargs = [\"evil\"]"),
+    ]);
     assert_eq!(asked(&home.load().unwrap()), [(ConsentKind::StartServer, "own".to_owned())]);
 }
 

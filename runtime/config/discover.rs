@@ -1,4 +1,5 @@
-//! Finds the project's root, the user's config folder, the files of both and the database. It never makes or changes anything.
+//! Finds the project's root, the user's config folder, the files of both and the database. It never makes or changes
+//! anything.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -57,7 +58,8 @@ impl Env {
         }
     }
 
-    /// The project's root: the nearest folder upwards with `.abide`, `abide.toml` or `.mcp.json`, else the working folder.
+    /// The project's root: the nearest folder upwards with `.abide`, `abide.toml` or `.mcp.json`, else the working
+    /// folder.
     pub fn project_root(&self) -> PathBuf {
         let marked = |dir: &&Path| MARKERS.iter().any(|marker| dir.join(marker).exists());
         self.cwd.ancestors().find(marked).unwrap_or(&self.cwd).to_path_buf()

@@ -25,8 +25,8 @@ pub(super) fn split<'a>(text: &'a str, file: &Place) -> Result<(Option<Table>, &
     ))
 }
 
-/// Parses the YAML; if that fails, once more with its plain one-line texts put in quotes. Claude Code does the like, and files
-/// written for it rely on that: their descriptions hold `: ` unquoted.
+/// Parses the YAML; if that fails, once more with its plain one-line texts put in quotes. Claude Code does the like,
+/// and files written for it rely on that: their descriptions hold `: ` unquoted.
 fn parse(yaml: &str, file: &Place) -> Result<Table, ConfigError> {
     yaml_table(yaml, file).or_else(|error| yaml_table(&quoted(yaml), file).map_err(|_| error))
 }

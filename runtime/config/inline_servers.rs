@@ -1,4 +1,5 @@
-//! The servers of an agent's front matter: names of declared ones, or definitions in place. It starts none and expands nothing.
+//! The servers of an agent's front matter: names of declared ones, or definitions in place. It starts none and expands
+//! nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +19,8 @@ pub(super) struct Inline {
 
 const EXAMPLE: &str = "mcpServers: [filesystem, memory]";
 
-/// Reads a list of names or definitions, text, or a mapping of names to definitions. A name without a definition is a declared server.
+/// Reads a list of names or definitions, text, or a mapping of names to definitions. A name without a definition is a
+/// declared server.
 pub(super) fn read(key: &str, node: &Node) -> Result<Inline, ConfigError> {
     let mut inline = Inline { names: Vec::new(), defined: BTreeMap::new() };
     let wanted = "a list of servers' names or definitions";
@@ -62,8 +64,8 @@ impl Inline {
         Ok(())
     }
 
-    /// The definitions as those of `.mcp.json` are read. `file` is what references to literals call the agent's file. A server that is
-    /// switched off leaves the names, too.
+    /// The definitions as those of `.mcp.json` are read. `file` is what references to literals call the agent's file. A
+    /// server that is switched off leaves the names, too.
     pub(super) fn configs(&mut self, file: &str) -> Result<Vec<ServerConfig>, ConfigError> {
         let mut configs = Vec::new();
         for (name, (at, definition)) in &self.defined {
@@ -88,7 +90,9 @@ impl Inline {
 /// The error of a definition, at its line in the agent's file instead of that in the text made of it.
 fn misplaced(error: abide_mcp::ConfigError, at: &Place) -> ConfigError {
     match error {
-        abide_mcp::ConfigError::Wrong { at: path, what, fix, .. } => ConfigError::invalid(at, format!("`{path}` {what}"), fix),
+        abide_mcp::ConfigError::Wrong { at: path, what, fix, .. } => {
+            ConfigError::invalid(at, format!("`{path}` {what}"), fix)
+        }
         other => ConfigError::invalid(at, other.to_string(), EXAMPLE),
     }
 }

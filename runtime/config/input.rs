@@ -19,8 +19,8 @@ pub enum Takes {
     Json,
 }
 
-/// The input that `arg` stands for; none is null. `@file` is relative to `cwd`; `-` reads `stdin` to its end. Text is kept to the
-/// byte, its last line break included.
+/// The input that `arg` stands for; none is null. `@file` is relative to `cwd`; `-` reads `stdin` to its end. Text is
+/// kept to the byte, its last line break included.
 ///
 /// A number too large for JSON in Rust counts as JSON that does not parse, and so stays text: no digit is lost.
 pub fn read_input(arg: Option<&str>, takes: Takes, cwd: &Path, stdin: &mut dyn Read) -> Result<Json, ConfigError> {

@@ -1,4 +1,5 @@
-//! Every key of `abide.toml`, with a line that sets it and what it does. The reader refuses all others; documentation is made from it.
+//! Every key of `abide.toml`, with a line that sets it and what it does. The reader refuses all others; documentation
+//! is made from it.
 
 use super::node::KeyDoc;
 
@@ -9,7 +10,11 @@ const fn key(key: &'static str, example: &'static str, about: &'static str) -> K
 /// The tables of the file.
 pub const SECTIONS: &[KeyDoc] = &[
     key("models", "[models.local]", "Models by names of your own, usable wherever a model is named."),
-    key("servers", "[servers.memory]", "MCP servers: what abide adds to the entries of .mcp.json, or servers of its own."),
+    key(
+        "servers",
+        "[servers.memory]",
+        "MCP servers: what abide adds to the entries of .mcp.json, or servers of its own.",
+    ),
     key("tools", "[tools.\"memory_*\"]", "What may be done with the tools that a glob over `server_tool` matches."),
     key("defaults", "[defaults]", "What holds where an agent says nothing."),
     key("budget", "[budget]", "Ceilings for each run."),
@@ -21,7 +26,11 @@ pub const MODEL: &[KeyDoc] = &[
     key("provider", "provider = \"openai\"", "The wire: openai, openai-responses, anthropic, gemini or ollama."),
     key("model", "model = \"smollm2\"", "The model's name at its provider."),
     key("base_url", "base_url = \"http://127.0.0.1:8080/v1\"", "Where the API is; `${VAR}` is read at each call."),
-    key("api_key", "api_key = \"${LOCAL_KEY}\"", "The key: a reference, or a literal, of which only the place is kept."),
+    key(
+        "api_key",
+        "api_key = \"${LOCAL_KEY}\"",
+        "The key: a reference, or a literal, of which only the place is kept.",
+    ),
     key("max_tokens", "max_tokens = 4096", "The most tokens an answer may have."),
     key("temperature", "temperature = 0.2", "The sampling temperature; the provider's own without it."),
     key("timeout_s", "timeout_s = 600", "Seconds for one call, from its start to the end of its answer."),
@@ -44,7 +53,11 @@ pub const TOOL: &[KeyDoc] = &[
     key("policy", "policy = \"ask\"", "May it be called without asking: allow, ask or deny."),
     key("effect", "effect = \"once\"", "What repeating a call would do: pure, idempotent or once."),
     key("timeout_s", "timeout_s = 60", "Seconds after which an attempt is given up."),
-    key("reconcile", "reconcile = \"memory_read_graph\"", "The read-only tool that tells whether a call in doubt has happened."),
+    key(
+        "reconcile",
+        "reconcile = \"memory_read_graph\"",
+        "The read-only tool that tells whether a call in doubt has happened.",
+    ),
 ];
 
 /// `[defaults]`.

@@ -1,4 +1,5 @@
-//! Reads what a user writes: `abide.toml`, agents' files, INPUT, and the record of what the user trusts. It starts nothing and asks nobody.
+//! Reads what a user writes: `abide.toml`, agents' files, INPUT, and the record of what the user trusts. It starts
+//! nothing and asks nobody.
 //!
 //! A map, from the outside in:
 //! - `project`: everything together; `consent` what of it needs the user's consent, `trust` the record of that

@@ -26,7 +26,8 @@ pub(super) fn named(settings: &Settings, root: &Path, name: Option<&str>) -> Res
             Some(default) => find(settings, root, &default.value)?
                 .ok_or_else(|| unknown(settings, &default.value, &format!(" ({} names it)", default.at))),
             None => Err(ConfigError::Model {
-                problem: "no model is named: neither the agent nor [defaults] in abide.toml says which to use".to_owned(),
+                problem: "no model is named: neither the agent nor [defaults] in abide.toml says which to use"
+                    .to_owned(),
                 help: format!(
                     "name one with --model, as `model:` in the agent's file, or in {}: [defaults] and below it model = \"{}\"",
                     root.join("abide.toml").display(),
@@ -83,7 +84,11 @@ pub(super) fn references(values: &BTreeMap<String, At<String>>, key: &str, root:
 fn unknown(settings: &Settings, name: &str, by: &str) -> ConfigError {
     let known: Vec<&str> = settings.models.keys().map(String::as_str).collect();
     let near = nearest(name, known.iter().copied().chain(SHORT.iter().map(|(short, _)| *short)));
-    let there = if known.is_empty() { "there are no [models] yet".to_owned() } else { format!("there are: {}", known.join(", ")) };
+    let there = if known.is_empty() {
+        "there are no [models] yet".to_owned()
+    } else {
+        format!("there are: {}", known.join(", "))
+    };
     let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
     ConfigError::Model {
         problem: format!("there is no model `{name}`{by}"),

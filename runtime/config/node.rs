@@ -1,4 +1,5 @@
-//! A value from a TOML or YAML file that knows its file and line, and how to read it strictly. It knows no key's meaning.
+//! A value from a TOML or YAML file that knows its file and line, and how to read it strictly. It knows no key's
+//! meaning.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! Turns the text of a TOML file or of a YAML front matter into nodes that know their lines. It reads no files and follows no links.
+//! Turns the text of a TOML file or of a YAML front matter into nodes that know their lines. It reads no files and
+//! follows no links.
 
 use std::fmt;
 use std::ops::Range;
@@ -30,15 +31,14 @@ fn table_from_toml(text: &str, file: &Place, table: &DeTable<'_>) -> Result<Tabl
 }
 
 fn node_from_toml(text: &str, file: &Place, at: Place, value: &DeValue<'_>) -> Result<Node, ConfigError> {
-    let number = |problem: &str| ConfigError::invalid(&at, problem, "write a number that fits into 64 bits, or text in quotes");
+    let number =
+        |problem: &str| ConfigError::invalid(&at, problem, "write a number that fits into 64 bits, or text in quotes");
     let value = match value {
         DeValue::String(text) => Value::Str(text.to_string()),
         DeValue::Integer(n) => Value::Int(
             i64::from_str_radix(n.as_str(), n.radix()).map_err(|_| number(&format!("the number {n} is too large")))?,
         ),
-        DeValue::Float(x) => {
-            Value::Float(x.as_str().parse().map_err(|_| number(&format!("{x} is not a number")))?)
-        }
+        DeValue::Float(x) => Value::Float(x.as_str().parse().map_err(|_| number(&format!("{x} is not a number")))?),
         DeValue::Boolean(flag) => Value::Bool(*flag),
         DeValue::Datetime(date) => Value::Str(date.to_string()),
         DeValue::Array(items) => {
@@ -57,8 +57,8 @@ fn line_of(text: &str, span: &Range<usize>) -> usize {
     text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// Parses one YAML mapping, whose lines are those of the file. Nesting, aliases and size are limited by the parser's budget, so that a
-/// hostile file is an error and never a full stack or memory.
+/// Parses one YAML mapping, whose lines are those of the file. Nesting, aliases and size are limited by the parser's
+/// budget, so that a hostile file is an error and never a full stack or memory.
 pub(super) fn yaml_table(text: &str, file: &Place) -> Result<Table, ConfigError> {
     let options = serde_saphyr::options! {
         with_snippet: false,

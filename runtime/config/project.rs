@@ -1,4 +1,5 @@
-//! A project as its files describe it, merged with the user's own. It only reads: starting, asking and running are others' work.
+//! A project as its files describe it, merged with the user's own. It only reads: starting, asking and running are
+//! others' work.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -80,8 +81,8 @@ impl Project {
         self.settings.models.keys().map(String::as_str)
     }
 
-    /// The model of this name: an entry of `[models]`, `sonnet`, `opus` or `haiku`, or `vendor/NAME`. None and `inherit` mean
-    /// `[defaults].model`.
+    /// The model of this name: an entry of `[models]`, `sonnet`, `opus` or `haiku`, or `vendor/NAME`. None and
+    /// `inherit` mean `[defaults].model`.
     pub fn model_named(&self, name: Option<&str>) -> Result<ModelConfig, ConfigError> {
         models::named(&self.settings, &self.root, name)
     }
@@ -109,20 +110,27 @@ impl Project {
         agents::list(&self.root, &self.env)
     }
 
-    /// The agent that TARGET names: a path to an `.md` file, or a name. A workflow of this name is an error that says so: abide cannot run
-    /// the patterns of `[workflows]` yet.
+    /// The agent that TARGET names: a path to an `.md` file, or a name. A workflow of this name is an error that says
+    /// so: abide cannot run the patterns of `[workflows]` yet.
     pub fn agent(&self, target: &str) -> Result<AgentDef, ConfigError> {
         if let Some(workflow) = self.settings.workflows.get(target) {
             return Err(ConfigError::invalid(
                 &workflow.at,
-                format!("the workflow `{target}` cannot be run: this abide has no pattern `{}` for files yet", workflow.pattern.value),
-                format!("run one of its agents by itself ({}), or write the workflow in Rust", workflow.agents.join(", ")),
+                format!(
+                    "the workflow `{target}` cannot be run: this abide has no pattern `{}` for files yet",
+                    workflow.pattern.value
+                ),
+                format!(
+                    "run one of its agents by itself ({}), or write the workflow in Rust",
+                    workflow.agents.join(", ")
+                ),
             ));
         }
         agents::find(&self.root, &self.env, target)
     }
 
-    /// The servers that an agent uses, its inline ones included. One that nothing declares is an error that names the nearest.
+    /// The servers that an agent uses, its inline ones included. One that nothing declares is an error that names the
+    /// nearest.
     pub fn servers_of(&self, agent: &AgentDef) -> Result<Vec<ServerConfig>, ConfigError> {
         let Some(names) = &agent.servers else { return Ok(self.servers().cloned().collect()) };
         let found = names.iter().map(|name| {
@@ -135,10 +143,19 @@ impl Project {
 
     fn no_server(&self, name: &str, agent: &AgentDef) -> ConfigError {
         let known: Vec<&str> = self.servers.keys().map(String::as_str).collect();
-        let near = nearest(name, known.iter().copied()).map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
-        let there = if known.is_empty() { "none is declared yet".to_owned() } else { format!("there are: {}", known.join(", ")) };
+        let near =
+            nearest(name, known.iter().copied()).map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+        let there = if known.is_empty() {
+            "none is declared yet".to_owned()
+        } else {
+            format!("there are: {}", known.join(", "))
+        };
         ConfigError::Unresolved {
-            problem: format!("{}: the agent `{}` uses a server `{name}`, which nothing declares", agent.path.display(), agent.name),
+            problem: format!(
+                "{}: the agent `{}` uses a server `{name}`, which nothing declares",
+                agent.path.display(),
+                agent.name
+            ),
             help: format!("{near}{there}; declare it under mcpServers in {}", self.root.join(".mcp.json").display()),
         }
     }
@@ -176,7 +193,11 @@ impl Project {
     }
 
     /// What a run of this agent needs consent for; `model` is the name of the model it will use, if not its own.
-    pub fn consent_requests_for(&self, agent: &AgentDef, model: Option<&str>) -> Result<Vec<ConsentRequest>, ConfigError> {
+    pub fn consent_requests_for(
+        &self,
+        agent: &AgentDef,
+        model: Option<&str>,
+    ) -> Result<Vec<ConsentRequest>, ConfigError> {
         let vars = self.vars();
         let requests = Requests::new(&self.root, &vars);
         let mut all = Vec::new();
@@ -246,11 +267,13 @@ impl Project {
         rules.collect()
     }
 
-    /// What the MCP client needs to serve `agents`: the declared servers and the agents' inline ones, which win over declared ones of their
-    /// names. Two agents with different inline servers of one name cannot share a client: give each its own.
+    /// What the MCP client needs to serve `agents`: the declared servers and the agents' inline ones, which win over
+    /// declared ones of their names. Two agents with different inline servers of one name cannot share a client: give
+    /// each its own.
     pub fn for_servers(&self, agents: &[&AgentDef], consented: &Consented) -> Result<abide_mcp::Project, ConfigError> {
         let inline = agents.iter().flat_map(|agent| &agent.inline_servers);
-        let mut servers: BTreeMap<&str, &ServerConfig> = self.servers().map(|server| (server.name.as_str(), server)).collect();
+        let mut servers: BTreeMap<&str, &ServerConfig> =
+            self.servers().map(|server| (server.name.as_str(), server)).collect();
         servers.extend(inline.clone().map(|server| (server.name.as_str(), server)));
         let mut trusted = self.trusted(consented);
         // `trust` was said of the declared server, not of an agent's own of the same name.

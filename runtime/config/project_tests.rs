@@ -1,4 +1,5 @@
-//! Tests of a project as a whole: merging, models, servers, rules, and that broken files say where and how to mend them.
+//! Tests of a project as a whole: merging, models, servers, rules, and that broken files say where and how to mend
+//! them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -77,7 +78,10 @@ fn the_designs_example_reads_as_it_says() {
     let consented = project.consented().unwrap().to_everything();
     assert_eq!(project.trusted(&consented), ["memory".to_owned()].into());
     let rule = project.tool_rules(&consented).remove(0);
-    assert_eq!((rule.pattern.as_str(), rule.policy, rule.effect), ("memory_*", Some(Policy::Allow), Some(Effect::Once)));
+    assert_eq!(
+        (rule.pattern.as_str(), rule.policy, rule.effect),
+        ("memory_*", Some(Policy::Allow), Some(Effect::Once))
+    );
     assert_eq!((rule.timeout_s, rule.reconcile.as_deref()), (Some(60), Some("memory_read_graph")));
     let report = &project.workflows()["report"];
     assert_eq!((report.pattern.value.as_str(), report.options["plan"].as_str()), ("orchestrator", Some("full")));
@@ -144,7 +148,9 @@ fn literal_keys_are_kept_as_places_and_read_again() {
     let home = Home::with(&[("p/abide.toml", text), ("u/abide.toml", &text.replace("a.b", "u"))]);
     let project = home.load().unwrap();
     let vars = project.vars();
-    for (name, file) in [("a.b", "abide.toml".to_owned()), ("u", home.dir.path().join("u/abide.toml").display().to_string())] {
+    for (name, file) in
+        [("a.b", "abide.toml".to_owned()), ("u", home.dir.path().join("u/abide.toml").display().to_string())]
+    {
         let model = project.model_named(Some(name)).unwrap();
         assert_eq!(model.api_key, Some(SecretRef::File { file, key: format!("models.{name}.api_key") }));
         assert_eq!(model.api_key.unwrap().resolve(&vars).unwrap(), "sk-literal");
@@ -167,11 +173,18 @@ const MCP: &str = r#"{"mcpServers": {
 fn abide_toml_adds_to_declared_servers_and_declares_its_own() {
     let home = Home::with(&[
         ("p/.mcp.json", MCP),
-        ("p/abide.toml", "[servers.memory]\nenv = { B = \"${B}\" }\ncwd = \"data\"\n[servers.own]\ncommand = \"o\"\n[servers.memry]\ntrust = true"),
-        ("u/abide.toml", "[servers.web]\ncommand = \"mine\"\n[servers.elsewhere]\ntrust = true\n[servers.users]\ncommand = \"u\"\nargs = [\"-v\"]"),
+        (
+            "p/abide.toml",
+            "[servers.memory]\nenv = { B = \"${B}\" }\ncwd = \"data\"\n[servers.own]\ncommand = \"o\"\n[servers.memry]\ntrust = true",
+        ),
+        (
+            "u/abide.toml",
+            "[servers.web]\ncommand = \"mine\"\n[servers.elsewhere]\ntrust = true\n[servers.users]\ncommand = \"u\"\nargs = [\"-v\"]",
+        ),
     ]);
     let project = home.load().unwrap();
-    let shown: Vec<_> = project.servers().map(|server| format!("{} = {server} ({})", server.name, server.file)).collect();
+    let shown: Vec<_> =
+        project.servers().map(|server| format!("{} = {server} ({})", server.name, server.file)).collect();
     let users = home.dir.path().join("u/abide.toml");
     assert_eq!(
         shown,
@@ -222,7 +235,12 @@ fn broken_files_name_file_line_and_fix() {
         ("\n[models.x]\nprovder = \"openai\"", "abide.toml:3", "`provder` in [models.x]", "did you mean `provider`"),
         ("[models.x]\nbaseUrl = \"http://x\"", "abide.toml:2", "`baseUrl`", "did you mean `base_url`"),
         ("[models.x]\nzzz = 1", "abide.toml:2", "`zzz`", "the known keys are provider"),
-        ("[models.x]\nprovider = \"opnai\"", "abide.toml:2", "`models.x.provider` must be one of", "provider = \"openai\""),
+        (
+            "[models.x]\nprovider = \"opnai\"",
+            "abide.toml:2",
+            "`models.x.provider` must be one of",
+            "provider = \"openai\"",
+        ),
         ("[models.x]\nmodel = 7", "abide.toml:2", "must be text that is not empty, and it is 7", "model = "),
         ("[models.x]\napi_key = \"\"", "abide.toml:2", "`models.x.api_key`", "api_key = "),
         ("[models.x]\nmax_tokens = \"many\"", "abide.toml:2", "a whole number", "max_tokens = 4096"),
@@ -231,7 +249,12 @@ fn broken_files_name_file_line_and_fix() {
         ("models = 3", "abide.toml:1", "`models` must be a table", "[models.local]"),
         ("[[models]]\nmodel = \"x\"", "abide.toml:1", "`models` must be a table, and it is a list", "[models.local]"),
         ("[tools]\npolicy = \"allow\"", "abide.toml:2", "`tools.policy` must be a table", "[tools.\"memory_*\"]"),
-        ("[tools.\"a_*\"]\npolicy = \"alow\"", "abide.toml:2", "must be one of allow, ask, deny, and it is \"alow\"", "policy = \"ask\""),
+        (
+            "[tools.\"a_*\"]\npolicy = \"alow\"",
+            "abide.toml:2",
+            "must be one of allow, ask, deny, and it is \"alow\"",
+            "policy = \"ask\"",
+        ),
         ("[tools.\"a_*\"]\neffect = \"twice\"", "abide.toml:2", "pure, idempotent, once", "effect = \"once\""),
         ("[tools.\"a_*\"]\ntimeout_s = 0", "abide.toml:2", "above 0", "timeout_s = 60"),
         ("[tools.\"a_*\"]\ntimeout = 5", "abide.toml:2", "`timeout`", "did you mean `timeout_s`"),
@@ -242,7 +265,12 @@ fn broken_files_name_file_line_and_fix() {
         ("[servers.x]\ncommand = \"a\"\nurl = \"http://b\"", "abide.toml:3", "a `command` and a `url`", "keep the one"),
         ("[servers.memory]\ntrust = true\ncommand = \"a\"", "abide.toml:3", "is declared in", "`trust`, `env`"),
         ("[defaults]\nmdoel = \"x\"", "abide.toml:2", "`mdoel`", "did you mean `model`"),
-        ("[budget]\nmax_cost_usd = \"2\"", "abide.toml:2", "`budget.max_cost_usd` must be a number", "max_cost_usd = 2.0"),
+        (
+            "[budget]\nmax_cost_usd = \"2\"",
+            "abide.toml:2",
+            "`budget.max_cost_usd` must be a number",
+            "max_cost_usd = 2.0",
+        ),
         ("[budget]\nmax_tokens = 1.5", "abide.toml:2", "and it is 1.5", "max_tokens = 200000"),
         ("[workflows.x]\nagents = [\"a\"]", "abide.toml:1", "has no `pattern`", "pattern = "),
         ("[workflows.x]\npattern = \"p\"\nagents = [1]", "abide.toml:3", "a list of texts", "agents = ["),

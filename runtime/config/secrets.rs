@@ -1,4 +1,5 @@
-//! Looks up what secrets refer to, anew each time: variables, and literals in the files of configuration. It keeps and prints no value of a file.
+//! Looks up what secrets refer to, anew each time: variables, and literals in the files of configuration. It keeps and
+//! prints no value of a file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

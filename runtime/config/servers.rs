@@ -1,4 +1,5 @@
-//! Puts together the servers that `.mcp.json` declares and what `abide.toml` adds to them or declares itself. It starts none.
+//! Puts together the servers that `.mcp.json` declares and what `abide.toml` adds to them or declares itself. It starts
+//! none.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -52,16 +53,19 @@ fn add_to(
     warnings: &mut Vec<String>,
 ) -> Result<(), ConfigError> {
     declared.trust.clone_from(&entry.trust);
-    let first = [entry.command.as_ref().map(|v| &v.at), entry.args.as_ref().map(|v| &v.at), entry.url.as_ref().map(|v| &v.at)];
-    for at in first.into_iter().flatten() {
-        if at.origin == Origin::User {
-            // The user's own server of this name serves other projects; this one has declared another.
-            warnings.push(format!("{at}: this server `{name}` is not used here: {} declares its own", declared.at));
-            return Ok(());
-        }
+    let starts =
+        [entry.command.as_ref().map(|v| &v.at), entry.args.as_ref().map(|v| &v.at), entry.url.as_ref().map(|v| &v.at)];
+    let mut starts = starts.into_iter().flatten();
+    if let Some(at) = starts.clone().find(|at| at.origin == Origin::Project) {
         let problem = format!("the server `{name}` is declared in {}, too", declared.at);
-        let help = format!("keep only `trust`, `env`, `cwd` and `headers` in [{}], or remove it there", join("servers", name));
+        let help =
+            format!("keep only `trust`, `env`, `cwd` and `headers` in [{}], or remove it there", join("servers", name));
         return Err(ConfigError::invalid(at, problem, help));
+    }
+    if let Some(at) = starts.next() {
+        // The user's own server of this name serves other projects; this one has declared another.
+        warnings.push(format!("{at}: this server `{name}` is not used here: {} declares its own", declared.at));
+        return Ok(());
     }
     match &mut declared.config.transport {
         Transport::Stdio { env, cwd, .. } => {
@@ -116,13 +120,15 @@ fn lonely<'a>(
     known: impl Iterator<Item = &'a String>,
     warnings: &mut Vec<String>,
 ) -> Result<(), ConfigError> {
-    let Some(at) = entry.places().chain(entry.trust.iter().map(|t| &t.at)).find(|at| at.origin == Origin::Project) else {
+    let Some(at) = entry.places().chain(entry.trust.iter().map(|t| &t.at)).find(|at| at.origin == Origin::Project)
+    else {
         return Ok(());
     };
     let near = nearest(name, known.map(String::as_str));
     let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     if entry.places().next().is_some() {
-        let problem = format!("[{}] has no `command`, and .mcp.json declares no such server{near}", join("servers", name));
+        let problem =
+            format!("[{}] has no `command`, and .mcp.json declares no such server{near}", join("servers", name));
         return Err(ConfigError::invalid(at, problem, "add a line: command = \"npx\", or declare it in .mcp.json"));
     }
     warnings.push(format!("{at}: no server `{name}` is declared{near}"));
@@ -148,7 +154,9 @@ pub(super) fn foreign(error: abide_mcp::ConfigError, root: &Path) -> ConfigError
         Theirs::Syntax { file, line, why } => {
             ConfigError::invalid(&place(&file, line), format!("this is not JSON: {why}"), "correct that line")
         }
-        Theirs::Wrong { file, line, at, what, fix } => ConfigError::invalid(&place(&file, line), format!("`{at}` {what}"), fix),
+        Theirs::Wrong { file, line, at, what, fix } => {
+            ConfigError::invalid(&place(&file, line), format!("`{at}` {what}"), fix)
+        }
         other => ConfigError::Unresolved { problem: other.to_string(), help: "correct that file".to_owned() },
     }
 }

@@ -1,4 +1,5 @@
-//! Decides by name which tools an agent may see. It knows nothing of policy: whether a seen tool may be called is settled elsewhere.
+//! Decides by name which tools an agent may see. It knows nothing of policy: whether a seen tool may be called is
+//! settled elsewhere.
 
 use globset::{GlobBuilder, GlobMatcher};
 
@@ -19,8 +20,8 @@ pub(super) fn matches(pattern: &str, server: &str, tool: &str, full_name: &str) 
     }
 }
 
-/// Like [`matches`], and a bare tool's name as well: what is to be kept away is better kept away twice than not at all. A pattern that
-/// is not a glob keeps everything away.
+/// Like [`matches`], and a bare tool's name as well: what is to be kept away is better kept away twice than not at all.
+/// A pattern that is not a glob keeps everything away.
 pub(super) fn forbids(pattern: &str, server: &str, tool: &str, full_name: &str) -> bool {
     match compile(pattern) {
         Ok(glob) => glob.is_match(tool) || matches(pattern, server, tool, full_name),

@@ -1,5 +1,5 @@
-//! The record of what the user has consented to (DESIGN section 6): a set of hashes in the user's config folder. It asks nobody,
-//! holds no text of what was consented to, and a damaged record is an error, never consent.
+//! The record of what the user has consented to (DESIGN section 6): a set of hashes in the user's config folder. It
+//! asks nobody, holds no text of what was consented to, and a damaged record is an error, never consent.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -56,7 +56,8 @@ impl TrustStore {
         let before = granted.len();
         granted.extend(hashes.iter().map(|hash| hash.as_ref().to_owned()));
         if granted.len() > before {
-            let unwritable = |e: std::io::Error| ConfigError::Unwritable { path: self.path.clone(), problem: e.to_string() };
+            let unwritable =
+                |e: std::io::Error| ConfigError::Unwritable { path: self.path.clone(), problem: e.to_string() };
             write(&self.path, &granted).map_err(unwritable)?;
         }
         self.granted = granted;
@@ -74,15 +75,16 @@ fn read(path: &Path) -> Result<BTreeSet<String>, ConfigError> {
     if record.version != VERSION {
         return Err(damaged(format!("it is of version {}, and this abide knows {VERSION}", record.version)));
     }
-    let is_hash = |hash: &String| hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let is_hash =
+        |hash: &String| hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     match record.granted.iter().find(|hash| !is_hash(hash)) {
         Some(odd) => Err(damaged(format!("{odd:?} is not a hash"))),
         None => Ok(record.granted),
     }
 }
 
-/// Replaces the file in one step, so that a crash leaves the old one or the new one. A temporary file is readable by its owner only,
-/// and keeps that when it takes the place.
+/// Replaces the file in one step, so that a crash leaves the old one or the new one. A temporary file is readable by
+/// its owner only, and keeps that when it takes the place.
 fn write(path: &Path, granted: &BTreeSet<String>) -> std::io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     make_private_folder(dir)?;
@@ -95,8 +97,8 @@ fn write(path: &Path, granted: &BTreeSet<String>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Makes the user's config folder. Its permissions are left to the system's default: only hashes lie in it unasked, and those in a
-/// private file. `runtime/os` is the place for making it 0700.
+/// Makes the user's config folder. Its permissions are left to the system's default: only hashes lie in it unasked, and
+/// those in a private file. `runtime/os` is the place for making it 0700.
 fn make_private_folder(dir: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(dir)
 }
