@@ -16,6 +16,7 @@ use crate::config_inputs::Inputs;
 /// # Errors
 /// Text that is not JSON (with comments), and declarations that are not what they should be: each with its line.
 pub fn parse_servers(text: &str, file: &str) -> Result<Vec<ServerConfig>, ConfigError> {
+    let text = text.strip_prefix(BOM).unwrap_or(text);
     let parsed = parse_to_ast(text, &CollectOptions::default(), &options()).map_err(|error| ConfigError::Syntax {
         file: file.into(),
         line: error.line_display(),
@@ -51,6 +52,7 @@ pub fn parse_servers(text: &str, file: &str) -> Result<Vec<ServerConfig>, Config
 /// The text of the literal at `key`, the dotted key that a [`SecretRef::File`] from [`parse_servers`] holds; numbers as
 /// they are written. `None` if the text cannot be read or has no such literal (any more).
 pub fn literal_at(text: &str, key: &str) -> Option<String> {
+    let text = text.strip_prefix(BOM).unwrap_or(text);
     let parsed = parse_to_ast(text, &CollectOptions::default(), &options()).ok()?;
     scalar(walk(&parsed.value?, key)?)
 }
@@ -63,6 +65,9 @@ fn walk<'v, 't>(value: &'v Value<'t>, key: &str) -> Option<&'v Value<'t>> {
         ends.find_map(|end| walk(field(object, key.get(..end)?)?, key.get(end + 1..)?))
     })
 }
+
+/// Some editors on Windows begin a file with it.
+const BOM: char = '\u{FEFF}';
 
 /// JSON with comments and trailing commas, and no other liberties.
 fn options() -> ParseOptions {

@@ -130,7 +130,7 @@ fn what_is_not_json_is_an_error_with_its_line_and_never_a_panic() {
         assert!(message.starts_with(&format!("f.json, line {line}: this is not JSON")), "{message}");
     }
     assert_eq!(parse_servers("", "f.json").unwrap(), []);
-    assert_eq!(parse_servers("{}", "f.json").unwrap(), []);
+    assert_eq!(parse_servers("\u{FEFF}{}", "f.json").unwrap(), []);
     assert_eq!(parse_servers("{\"theme\": {\"dark\": true}}", "claude_desktop_config.json").unwrap(), []);
 }
 

@@ -33,8 +33,8 @@ pub(crate) enum Era {
 pub(crate) struct StartFailure {
     /// What went wrong.
     pub(crate) why: String,
-    /// Its last lines on stderr, as they were.
-    pub(crate) stderr: Vec<String>,
+    /// Its last lines on stderr, as they were; `None` if there was never a process.
+    pub(crate) stderr: Option<Vec<String>>,
     /// True if it ended before it had answered.
     pub(crate) died: bool,
 }
@@ -75,7 +75,7 @@ impl Connection {
                 }
                 _ => format!("`{program}` cannot be started: {error}"),
             };
-            StartFailure { why, stderr: Vec::new(), died: false }
+            StartFailure { why, stderr: None, died: false }
         })?;
         let stderr = Stderr::read(process.stderr);
         let (wire, ended) = Wire::new(process.stdin, process.stdout);
@@ -93,7 +93,7 @@ impl Connection {
             Err(_) => (format!("it did not answer within {} s", limit.as_secs()), false),
         };
         process.kill.kill_group();
-        Err(StartFailure { why: failure.0, stderr: stderr.last_words().await, died: failure.1 })
+        Err(StartFailure { why: failure.0, stderr: Some(stderr.last_words().await), died: failure.1 })
     }
 
     /// True once the server has ended or its pipes are broken.

@@ -183,6 +183,7 @@ async fn a_server_that_does_not_start_says_its_command_and_last_words() {
     let error = servers.discover(vec!["fix".into()]).await.unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::Environment);
     assert!(error.message().contains("`fixture` was not found"), "{error}");
+    assert!(!error.message().contains("stderr"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -151,7 +151,7 @@ impl Slot {
              correct it where it is declared",
             failure.why,
             self.config,
-            quote(&failure.stderr, &host.redactor)
+            failure.stderr.map(|stderr| quote(&stderr, &host.redactor)).unwrap_or_default()
         );
         Err(Error::new(ErrorKind::Environment, host.redactor.mask(&message)))
     }
