@@ -9,7 +9,14 @@
 //! - `errors`: what a refusal means: wait (`wait` reads how long), park, or give up; pure
 //! - `http`: the one place that calls out, one attempt at a time (`tls` makes its connections)
 //! - `tools`: what an agent needs of whoever runs its tools
+//! - `agent`: an agent as plain data and its answer; `agent_loop` turns it into steps, by the pure rules of `agent_filter`
+//!   (which tools it sees), `agent_move` (what follows a reply) and `agent_text` (what the model is told of a result)
 
+mod agent;
+mod agent_filter;
+mod agent_loop;
+mod agent_move;
+mod agent_text;
 mod errors;
 mod http;
 mod model;
@@ -20,6 +27,8 @@ mod tools;
 mod wait;
 mod wire;
 
+pub use agent::{Agent, AgentHost, Answer, Approval};
+pub use agent_filter::{FilterError, ToolFilter};
 pub use errors::{Headers, Refusal};
 pub use http::Client;
 pub use model::{ModelConfig, Provider};

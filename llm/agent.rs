@@ -1,0 +1,201 @@
+//! An agent: a model with instructions and tools, as plain data that a run pins. Running it is `agent_loop`; this file never
+//! calls a model or a tool.
+
+use std::sync::Arc;
+
+use abide_engine::{Ctx, MAX_NAME, Result, Scoped};
+use serde::{Deserialize, Serialize};
+
+use crate::agent_loop::converse;
+use crate::http::Client;
+use crate::model::ModelConfig;
+use crate::redact::Redactor;
+use crate::secret::Vars;
+use crate::tools::Tools;
+use crate::wire::{Stop, Usage};
+
+/// Turns of an agent that does not say how many.
+const MAX_TURNS: u32 = 10;
+
+/// Characters that the model is sent of one tool's result when the agent does not say how many.
+const MAX_RESULT_CHARS: usize = 100_000;
+
+/// An agent: plain data, part of a run's pinned definition. All its texts are in the written form of [`Redactor`].
+///
+/// ```
+/// use abide_llm::{Agent, ModelConfig, Provider};
+///
+/// let researcher = Agent::new("researcher")
+///     .instructions("Search and summarize.")
+///     .servers(["filesystem", "memory"])
+///     .model(ModelConfig::new(Provider::Anthropic, "claude-sonnet-4-5"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Agent {
+    /// Its name, the scope of its steps: `researcher/llm#2`.
+    pub name: String,
+    /// What the model is told it is; nothing is sent if it is empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub instructions: String,
+    /// The model. A run pins one; without it the agent cannot run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelConfig>,
+    /// The servers whose tools it has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<String>,
+    /// Globs of the tools that it sees, as [`crate::ToolFilter`] reads them; `None` for all, an empty list for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Vec<String>>,
+    /// Globs of the tools that it does not see, whatever `allow` says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<String>,
+    /// The most calls of the model; in the last one it has to answer without tools. 0 means 1.
+    #[serde(default = "max_turns")]
+    pub max_turns: u32,
+    /// The most characters that the model is sent of one tool's result. The journal keeps the whole.
+    #[serde(default = "max_result_chars")]
+    pub max_result_chars: usize,
+}
+
+/// What an agent came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// What the model said last; never empty.
+    pub text: String,
+    /// Calls of the model.
+    pub turns: u32,
+    /// Why the model stopped. [`Stop::ToolUse`]: its turns were used up, and it still asked for tools.
+    pub stop: Stop,
+    /// Tokens of all turns together.
+    pub usage: Usage,
+}
+
+/// What agents need of their host; lent to workflows as a resource of the engine.
+#[derive(Clone)]
+pub struct AgentHost {
+    /// Calls models.
+    pub client: Client,
+    /// Lists and calls tools.
+    pub tools: Arc<dyn Tools>,
+    /// Where references to secrets are looked up, at each call.
+    pub vars: Arc<dyn Vars>,
+    /// Keeps secrets out of what is written.
+    pub redactor: Redactor,
+}
+
+/// What a person says to a call of a tool that needs approval: the payload of the signal that answers it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// May the tool be called with these arguments?
+    pub allow: bool,
+    /// Why (not); the model is told if the call is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Agent {
+    /// An agent without instructions, tools and model, with 10 turns.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            instructions: String::new(),
+            model: None,
+            servers: Vec::new(),
+            allow: None,
+            deny: Vec::new(),
+            max_turns: MAX_TURNS,
+            max_result_chars: MAX_RESULT_CHARS,
+        }
+    }
+
+    /// What the model is told it is.
+    #[must_use]
+    pub fn instructions(self, instructions: impl Into<String>) -> Self {
+        Self { instructions: instructions.into(), ..self }
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn model(self, model: ModelConfig) -> Self {
+        Self { model: Some(model), ..self }
+    }
+
+    /// The servers whose tools it has.
+    #[must_use]
+    pub fn servers<S: Into<String>>(self, servers: impl IntoIterator<Item = S>) -> Self {
+        Self { servers: texts(servers), ..self }
+    }
+
+    /// It sees only the tools that match one of these globs.
+    #[must_use]
+    pub fn allow<S: Into<String>>(self, globs: impl IntoIterator<Item = S>) -> Self {
+        Self { allow: Some(texts(globs)), ..self }
+    }
+
+    /// It does not see the tools that match one of these globs.
+    #[must_use]
+    pub fn deny<S: Into<String>>(self, globs: impl IntoIterator<Item = S>) -> Self {
+        Self { deny: texts(globs), ..self }
+    }
+
+    /// The most calls of the model.
+    #[must_use]
+    pub fn max_turns(self, max_turns: u32) -> Self {
+        Self { max_turns, ..self }
+    }
+
+    /// The most characters that the model is sent of one tool's result.
+    #[must_use]
+    pub fn max_result_chars(self, max_result_chars: usize) -> Self {
+        Self { max_result_chars, ..self }
+    }
+
+    /// Runs it on `input`, in a scope of its name; awaited it gives a `Result<Answer>`. Every call of the model and of a
+    /// tool is a step.
+    ///
+    /// Runs of one agent may be joined as long as their inputs differ; equal ones need [`Scoped::key`]. Errors: no
+    /// [`AgentHost`] or model, a wrong glob, a model's call that failed for good, no text at the end (all of which say what
+    /// to do), and the cancellation of the run. A tool that fails is no error: the model is told.
+    pub fn run(&self, ctx: &Ctx, input: impl Into<String>) -> Scoped<Result<Answer>> {
+        let (agent, input) = (self.clone(), input.into());
+        let key = input.clone();
+        ctx.scope(self.scope_name(), move |ctx| async move { converse(&agent, &ctx, input).await }).key(key)
+    }
+
+    /// The name without what would break a step's id.
+    fn scope_name(&self) -> String {
+        let mut name = self.name.replace(|c: char| c.is_control() || matches!(c, '/' | '#' | '[' | ']'), "_");
+        while name.len() > MAX_NAME {
+            name.pop();
+        }
+        if name.is_empty() { "agent".to_owned() } else { name }
+    }
+}
+
+impl Answer {
+    /// The text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// False if the model was cut off, refused, or still asked for tools when its turns were used up.
+    pub fn is_complete(&self) -> bool {
+        !matches!(self.stop, Stop::Truncated | Stop::Refused | Stop::ToolUse)
+    }
+}
+
+fn texts<S: Into<String>>(texts: impl IntoIterator<Item = S>) -> Vec<String> {
+    texts.into_iter().map(Into::into).collect()
+}
+
+fn max_turns() -> u32 {
+    MAX_TURNS
+}
+
+fn max_result_chars() -> usize {
+    MAX_RESULT_CHARS
+}
+
+#[cfg(test)]
+#[path = "agent_tests.rs"]
+mod tests;

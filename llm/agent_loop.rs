@@ -1,0 +1,170 @@
+//! The agent loop: asks the model, calls the tools it names, and asks again, each as a step of the run. It decides nothing
+//! by itself (`agent_move` does) and never touches the network outside a step.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use abide_engine::{Ctx, Effect, Error, Result, Retry, StepKind, Wait, step_key, terminal};
+use futures_util::future::join_all;
+use serde_json::Value;
+
+use crate::agent::{Agent, AgentHost, Answer, Approval};
+use crate::agent_filter::ToolFilter;
+use crate::agent_move::{Move, Plan, answer_text, conclude, decide};
+use crate::agent_text::{Sessions, Told, foreign};
+use crate::model::ModelConfig;
+use crate::tools::{Policy, ToolCall, ToolSpec};
+use crate::wire::{self, Prompt, Reply, ToolDecl, Turn, Usage};
+
+/// The key of a call's `_meta` under which a server finds the step's idempotency key.
+const IDEMPOTENCY_KEY: &str = "io.abide/idempotency-key";
+
+/// A conversation with a model about one input.
+struct Conversation<'a> {
+    ctx: &'a Ctx,
+    agent: &'a Agent,
+    host: Arc<AgentHost>,
+    model: Arc<ModelConfig>,
+}
+
+/// Runs the agent on `input`, in the scope of `ctx`.
+pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: String) -> Result<Answer> {
+    let filter = ToolFilter::new(agent.allow.as_deref(), &agent.deny)
+        .map_err(|error| terminal(format!("agent `{}`: {error}", agent.name)))?;
+    let talk = Conversation { ctx, agent, host: host(agent, ctx)?, model: model(agent)? };
+    let tools = filter.choose(talk.discover().await?);
+    let mut prompt = talk.prompt(input, &tools);
+    let mut sessions = Sessions::default();
+    let (mut turns, mut usage) = (0, Usage::default());
+    loop {
+        turns += 1;
+        let last = turns >= agent.max_turns;
+        if last {
+            conclude(&mut prompt);
+        }
+        let reply = talk.ask(&prompt).await?;
+        usage += reply.usage;
+        match decide(&reply, &tools, last) {
+            Move::End => {
+                let text = answer_text(agent, &reply, turns)?;
+                return Ok(Answer { text, turns, stop: reply.stop, usage });
+            }
+            Move::Call(plans) => {
+                let told = talk.carry_out(plans).await?;
+                prompt.turns.extend(tell(reply, told, &mut sessions));
+            }
+        }
+    }
+}
+
+fn host(agent: &Agent, ctx: &Ctx) -> Result<Arc<AgentHost>> {
+    ctx.resource().ok_or_else(|| {
+        terminal(format!(
+            "agent `{}` runs in a host that lends no AgentHost, so it can reach neither models nor tools: start the host \
+             with agents, or add one to its resources",
+            agent.name
+        ))
+    })
+}
+
+fn model(agent: &Agent) -> Result<Arc<ModelConfig>> {
+    agent.model.clone().map(Arc::new).ok_or_else(|| {
+        terminal(format!(
+            "agent `{}` has no model: name one in its file (`model:`), in [defaults] of abide.toml or with --model; in \
+             code: Agent::model",
+            agent.name
+        ))
+    })
+}
+
+/// What is added to the conversation after a turn with calls.
+fn tell(reply: Reply, told: Vec<Told>, sessions: &mut Sessions) -> [Turn; 2] {
+    let replies = reply.tool_calls.into_iter().zip(told).map(|(call, mut told)| {
+        sessions.note(&mut told);
+        told.reply(call.id)
+    });
+    [Turn::Assistant(reply.assistant), Turn::ToolResults(replies.collect())]
+}
+
+impl Conversation<'_> {
+    /// The tools of the agent's servers: pinned in the run from here on.
+    async fn discover(&self) -> Result<Vec<ToolSpec>> {
+        if self.agent.servers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let host = self.host.clone();
+        self.ctx.step("tools", self.agent.servers.clone(), move |servers| host.tools.discover(servers)).pure().await
+    }
+
+    fn prompt(&self, input: String, tools: &[ToolSpec]) -> Prompt {
+        let instructions = self.agent.instructions.trim();
+        let decl = |spec: &ToolSpec| ToolDecl {
+            name: spec.name.clone(),
+            description: spec.description.clone(),
+            input_schema: spec.input_schema.clone(),
+        };
+        Prompt {
+            system: (!instructions.is_empty()).then(|| instructions.to_owned()),
+            turns: vec![Turn::User(input)],
+            tools: tools.iter().map(decl).collect(),
+            max_tokens: self.model.max_tokens,
+            temperature: self.model.temperature,
+            ..Prompt::default()
+        }
+    }
+
+    async fn ask(&self, prompt: &Prompt) -> Result<Reply> {
+        let body = wire::request(self.model.provider, &self.model.model, prompt)?;
+        let (host, model) = (self.host.clone(), self.model.clone());
+        let call = move |body: Value| {
+            let (host, model) = (host.clone(), model.clone());
+            let key = step_key().unwrap_or_default();
+            async move { host.client.call(&model, &body, &key, host.vars.as_ref(), &host.redactor).await }
+        };
+        let step = self.ctx.step("llm", body, call).kind(StepKind::Llm).effect(Effect::Idempotent);
+        let answer: Value = step.retry(Retry::forever()).await?;
+        wire::parse(self.model.provider, &answer).map_err(terminal)
+    }
+
+    /// Carries out the calls of a turn side by side; what the model is told comes in the order of the plans.
+    async fn carry_out(&self, plans: Vec<Plan<'_>>) -> Result<Vec<Told>> {
+        let calls = plans.into_iter().enumerate().map(|(index, plan)| self.carry_out_one(index, plan));
+        join_all(calls).await.into_iter().collect()
+    }
+
+    /// One call from its approval to its result. Only the cancellation of the run is an `Err`.
+    async fn carry_out_one(&self, index: usize, plan: Plan<'_>) -> Result<Told> {
+        let (spec, call) = match plan {
+            Plan::Tell(text) => return Ok(Told::error(&text)),
+            Plan::Call(spec, call) => (spec, call),
+        };
+        if spec.policy == Policy::Ask {
+            let asked = self.ctx.signal::<Approval>(format!("{}.approval", spec.name));
+            let approval = asked.ask(Wait::Approval, &call).key(index).await?;
+            if !approval.allow {
+                let reason = approval.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty());
+                let reason = reason.map_or_else(|| "no reason was given".to_owned(), foreign);
+                let text = format!("the user refused this call of `{}`, so it was not made: {reason}", spec.name);
+                return Ok(Told::error(&text));
+            }
+        }
+        let server = call.server.clone();
+        match self.call(index, spec, call).await {
+            Ok(result) => Ok(Told::of_result(&server, &result, self.agent.max_result_chars)),
+            Err(error) if error.is_cancelled() => Err(error),
+            Err(error) => Ok(Told::error(&format!("the tool failed: {}", foreign(error.message())))),
+        }
+    }
+
+    async fn call(&self, index: usize, spec: &ToolSpec, call: ToolCall) -> Result<Value, Error> {
+        let host = self.host.clone();
+        let run = move |call: ToolCall| {
+            let key = step_key().map(|key| (IDEMPOTENCY_KEY.to_owned(), Value::from(&*key)));
+            host.tools.call(call, key.into_iter().collect::<BTreeMap<_, _>>())
+        };
+        let timeout = Duration::from_secs(spec.timeout_s.max(1));
+        let step = self.ctx.step(spec.name.clone(), call, run).kind(StepKind::Tool).effect(spec.effect);
+        step.timeout(timeout).key(index).await
+    }
+}
