@@ -222,10 +222,12 @@ pub enum Outcome {
 }
 
 /// What the host records on its own; replay skips it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum HostEvent {
+    /// The run was created and has not begun: its first turn is still to come.
+    Created(Box<Start>),
     /// A further attempt of a step starts (the first one starts with its intent).
     Attempt {
         /// Of which step.
@@ -284,10 +286,10 @@ pub enum HostEvent {
         /// Unix milliseconds.
         at: i64,
     },
-    /// Anything else worth keeping for a reader, e.g. that a server was started anew.
-    Note {
-        /// In plain words.
-        text: String,
+    /// The step was asked for, or was to be tried again, while the run was being paused: it has not started.
+    Held {
+        /// Which step.
+        id: StepId,
         /// Unix milliseconds.
         at: i64,
     },

@@ -241,6 +241,16 @@ impl Machine {
         Some(row)
     }
 
+    /// The workflow it runs.
+    pub fn workflow(&self) -> WorkflowFn {
+        self.workflow.clone()
+    }
+
+    /// What the next row will hold so far.
+    pub fn pending(&self) -> &[Delivery] {
+        &self.row.deliveries
+    }
+
     /// How the generation ended, once it has.
     pub fn outcome(&self) -> Option<&Outcome> {
         self.outcome.as_ref()

@@ -1,6 +1,48 @@
-//! abide: durable agents in one file. This crate hosts the engine on SQLite; it never re-implements one of its rules.
+//! abide: durable AI agents in one file.
+//!
+//! A workflow is an ordinary async function; every step, timer and signal of it is an event in a SQLite journal. Kill the process at
+//! any instant: what resumes the run replays its journal, calls nothing twice, and goes on live. This crate hosts the engine on SQLite;
+//! it never re-implements one of its rules.
+//!
+//! ```no_run
+//! use abide::prelude::*;
+//!
+//! async fn greet(ctx: Ctx, name: String) -> Result<String> {
+//!     let greeting: String = ctx.step("greet", name, |name| async move { Ok::<_, Error>(format!("Hello, {name}")) }).await?;
+//!     ctx.sleep(std::time::Duration::from_secs(3600)).await?;
+//!     Ok(greeting)
+//! }
+//!
+//! # async fn demo() -> std::result::Result<(), HostError> {
+//! let abide = Abide::open("runs.db").workflow("greet", greet).start().await?;
+//! let run = abide.run("greet", "Ada").id("ada-1").await?;
+//! let greeting: String = run.result().await?;
+//! # Ok(()) }
+//! ```
 
 #[cfg(feature = "agents")]
 pub mod config;
+mod crash;
+mod error;
+pub mod host;
+mod os;
+mod random;
+pub mod report;
+mod store;
 
-pub use abide_engine::{Effect, Error, Result};
+pub use abide_engine as engine;
+pub use abide_engine::{
+    Ctx, Effect, Error, ErrorKind, Result, Retry, StepKind, did_not_happen, in_doubt, retry_after, step_attempt,
+    step_key, terminal,
+};
+pub use error::HostError;
+pub use host::{Abide, Builder, Definition, Progress, ProgressKind, Run, RunInfo, Settled};
+pub use report::{Report, StepReport};
+
+/// What a program that defines workflows needs.
+pub mod prelude {
+    pub use crate::{
+        Abide, Ctx, Effect, Error, HostError, Result, Retry, Run, did_not_happen, in_doubt, retry_after, step_key,
+        terminal,
+    };
+}

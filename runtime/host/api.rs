@@ -1,0 +1,350 @@
+//! The client API: start, find, list, resume. It never touches a machine: shards do.
+
+use std::future::{Future, IntoFuture};
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use abide_engine::{Json, Seed};
+use serde::Serialize;
+use tokio::sync::{broadcast, oneshot};
+
+use super::builder::Builder;
+use super::inner::{Definition, Inner};
+use super::progress::Progress;
+use super::run::{Run, StartRun};
+use super::shard::Msg;
+use super::watch::Watch;
+use crate::HostError;
+use crate::report::Report;
+use crate::store::{Claim, Claimed, Reader, RunKey, RunRow, Started, hold_dead, is_ended};
+
+/// How long a shutdown waits for attempts that must not be cut off.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// An open database: starts runs, works on them, and answers for them.
+pub struct Abide {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) threads: Vec<JoinHandle<()>>,
+    pub(crate) writer: Option<JoinHandle<()>>,
+    pub(crate) watch: Watch,
+}
+
+/// What is known of a run without reading its journal.
+#[derive(Debug, Clone)]
+pub struct RunInfo {
+    /// Its id.
+    pub id: String,
+    /// Its workflow's name.
+    pub workflow: String,
+    /// `running`, `waiting`, `interrupted`, `paused`, `completed`, `failed`, `cancelled` or `diverged`.
+    pub status: &'static str,
+    /// What it waits for (DESIGN section 7).
+    pub waiting_for: Option<&'static str>,
+    /// Until when, in Unix milliseconds.
+    pub until_ms: Option<i64>,
+    /// Unix milliseconds.
+    pub created_ms: i64,
+    /// Unix milliseconds.
+    pub updated_ms: i64,
+    /// How often it has changed hands.
+    pub epoch: i64,
+    /// The living process that works on it.
+    pub owner_pid: Option<u32>,
+    /// What it last said of its progress, as JSON.
+    pub progress: Option<String>,
+    /// Why it is parked.
+    pub error: Option<String>,
+    /// The project's folder.
+    pub root: Option<String>,
+}
+
+impl RunInfo {
+    pub(crate) fn of(reader: &Reader, row: RunRow) -> Self {
+        let alive = reader.is_alive(&row);
+        let status = match row.status.as_str() {
+            "running" | "waiting" if !alive && row.owner.is_some() => "interrupted",
+            "running" if row.owner.is_none() => "interrupted",
+            "running" => "running",
+            "waiting" => "waiting",
+            "paused" => "paused",
+            "completed" => "completed",
+            "failed" => "failed",
+            "cancelled" => "cancelled",
+            _ => "diverged",
+        };
+        Self {
+            status,
+            waiting_for: row.waiting_for.as_deref().and_then(waiting_word),
+            owner_pid: if alive { row.owner.map(|o| o.pid) } else { None },
+            id: row.id,
+            workflow: row.workflow,
+            until_ms: row.until_ms,
+            created_ms: row.created_ms,
+            updated_ms: row.updated_ms,
+            epoch: row.epoch,
+            progress: row.note,
+            error: row.error,
+            root: row.root,
+        }
+    }
+}
+
+fn waiting_word(word: &str) -> Option<&'static str> {
+    const WORDS: [&str; 11] = [
+        "timer",
+        "rate_limit",
+        "signal",
+        "child",
+        "approval",
+        "answer",
+        "in_doubt",
+        "trust",
+        "credentials",
+        "quota",
+        "budget",
+    ];
+    WORDS.into_iter().find(|known| *known == word)
+}
+
+/// A run about to be started: await it.
+#[must_use = "a run starts when this is awaited"]
+pub struct Start<'a> {
+    abide: &'a Abide,
+    workflow: String,
+    input: Result<Json, String>,
+    id: Option<String>,
+    definition: Definition,
+    detached: bool,
+}
+
+impl Start<'_> {
+    /// An id of your own: the same id is the same run, never a second one.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// What the run carries besides its input.
+    pub fn definition(mut self, definition: Definition) -> Self {
+        self.definition = definition;
+        self
+    }
+
+    /// Only records the run: whoever resumes it works on it.
+    pub fn detached(mut self) -> Self {
+        self.detached = true;
+        self
+    }
+
+    async fn begin(self) -> Result<Run, HostError> {
+        let input = self.input.map_err(|why| HostError::Value { what: "the input".to_owned(), why })?;
+        let id = self.id.unwrap_or_else(crate::random::run_id);
+        if id.is_empty() || id.len() > 200 || id.contains(char::is_control) {
+            let why = "an id has 1 to 200 bytes and no control characters".to_owned();
+            return Err(HostError::Value { what: format!("the id `{id}`"), why });
+        }
+        let inner = self.abide.inner.clone();
+        let start = StartRun {
+            id: id.clone(),
+            workflow: self.workflow,
+            input,
+            seed: Seed { nonce: crate::random::bytes16(), generation: 0 },
+            definition: self.definition.body,
+            root: self.definition.root,
+        };
+        let (reply, answer) = oneshot::channel();
+        if self.detached {
+            let done = Box::new(move |result| {
+                let _ = reply.send(result);
+            });
+            inner.writer.submit(Box::new(start.created(None, inner.now_ms(), done)));
+        } else {
+            inner.owner_id().await?;
+            inner.send(inner.shard_of(&id), Msg::Start(Box::new(start), reply));
+        }
+        match answer.await.map_err(|_| HostError::ShuttingDown)?? {
+            Started::New { key, .. } | Started::Exists { key, same: true } => Ok(Run { inner, key, id }),
+            Started::Exists { same: false, .. } => {
+                Err(HostError::IdTaken { run: id, differs: "another workflow or input" })
+            }
+        }
+    }
+}
+
+impl<'a> IntoFuture for Start<'a> {
+    type Output = Result<Run, HostError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.begin())
+    }
+}
+
+impl Abide {
+    /// A database at this path: register workflows, then `start`.
+    pub fn open(path: impl AsRef<Path>) -> Builder {
+        Builder::new(path.as_ref())
+    }
+
+    /// Starts a run of a registered workflow. Await what is returned.
+    pub fn run<I: Serialize + ?Sized>(&self, workflow: &str, input: &I) -> Start<'_> {
+        Start {
+            abide: self,
+            workflow: workflow.to_owned(),
+            input: abide_engine::event::json(input).map_err(|e| e.to_string()),
+            id: None,
+            definition: Definition::default(),
+            detached: false,
+        }
+    }
+
+    /// A run by its id or a unique beginning of it.
+    pub fn get(&self, id: &str) -> Result<Run, HostError> {
+        let row = self.inner.read(|reader| reader.find(id))?;
+        Ok(Run { inner: self.inner.clone(), key: row.key, id: row.id })
+    }
+
+    /// The newest runs first, `limit` of them at most.
+    pub fn list(&self, limit: u32) -> Result<Vec<RunInfo>, HostError> {
+        self.inner.read(|reader| {
+            let rows = reader.list(i64::from(limit))?;
+            Ok(rows.into_iter().map(|row| RunInfo::of(reader, row)).collect())
+        })
+    }
+
+    /// The ids of the runs that are interrupted or due: what `resume` without a run takes up.
+    pub fn due(&self) -> Result<Vec<String>, HostError> {
+        let now = self.inner.now_ms();
+        self.inner.read(|reader| {
+            let (mut due, mut after) = (Vec::new(), 0);
+            loop {
+                let rows = reader.open_runs(after)?;
+                let Some(last) = rows.last() else { return Ok(due) };
+                after = last.key;
+                for row in rows {
+                    let alive = reader.is_alive(&row);
+                    let moves =
+                        row.status == "running" || row.until_ms.is_some_and(|at| at <= now) || row.owner.is_some();
+                    let has_mail = || reader.inbox(row.key).is_ok_and(|mail| !mail.is_empty());
+                    if !alive && row.parent.is_none() && (moves || has_mail()) {
+                        due.push(row.id);
+                    }
+                }
+            }
+        })
+    }
+
+    /// Goes on with a run: takes it from a dead process or from nobody, and works on it here.
+    ///
+    /// A run that a living process works on is refused, unless `steal`: then that process is fenced off.
+    pub async fn resume(&self, id: &str, steal: bool) -> Result<Run, HostError> {
+        let row = self.inner.read(|reader| reader.find(id))?;
+        let run = Run { inner: self.inner.clone(), key: row.key, id: row.id.clone() };
+        self.inner.take(row, steal).await?;
+        Ok(run)
+    }
+
+    /// What happens to the runs that this process works on, from now on.
+    pub fn progress(&self) -> broadcast::Receiver<Progress> {
+        self.inner.progress.subscribe()
+    }
+
+    /// A run's report, by its id or a unique beginning of it.
+    pub fn report(&self, id: &str) -> Result<Report, HostError> {
+        self.get(id)?.report()
+    }
+
+    /// Checks every run's chain; what is wrong, run by run.
+    pub fn verify(&self, only: Option<&str>) -> Result<crate::report::Verified, HostError> {
+        self.inner.read(|reader| crate::report::verify(reader, only))
+    }
+
+    /// Lets go of all runs, waits a while for attempts that must not be cut off, and closes the database.
+    pub async fn shutdown(mut self) {
+        self.watch.stop();
+        let mut done = Vec::new();
+        for shard in 0..self.inner.shards.len() {
+            let (reply, stopped) = oneshot::channel();
+            self.inner.send(shard, Msg::Stop(reply));
+            done.push(stopped);
+        }
+        let _ = tokio::time::timeout(GRACE, futures_util::future::join_all(done)).await;
+        if let Some((owner, id)) = self.inner.owner.get() {
+            let id = *id;
+            let left = self.inner.writer.call(move |tx| {
+                tx.conn.execute("UPDATE heads SET owner = NULL WHERE owner = ?1", [id])?;
+                tx.conn.execute("DELETE FROM owners WHERE id = ?1", [id])
+            });
+            if left.await.is_ok() {
+                owner.leave();
+            }
+        }
+        drop(std::mem::take(&mut self.threads));
+        drop(self.inner);
+        if let Some(writer) = self.writer.take() {
+            let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+        }
+    }
+}
+
+impl Inner {
+    /// Takes a run and loads it.
+    pub(crate) async fn take(&self, row: RunRow, steal: bool) -> Result<(), HostError> {
+        if is_ended(&row.status) {
+            return Ok(());
+        }
+        if !self.workflows.contains_key(&row.workflow) {
+            return Err(HostError::NoWorkflow { run: row.id, workflow: row.workflow });
+        }
+        let own = self.owner_id().await?;
+        let (from, held) = match &row.owner {
+            None => (None, None),
+            Some(owner) if owner.id == own => return Ok(()),
+            // The dead owner's lock is held through the commit that bumps the epoch.
+            Some(owner) => match hold_dead(&self.db, &owner.file) {
+                Some(held) => (Some(owner.id), Some(held)),
+                None if steal => (Some(owner.id), None),
+                None => return Err(HostError::Owned { run: row.id, pid: owner.pid }),
+            },
+        };
+        let claim = Claim { run: row.key, owner: own, from, now_ms: self.now_ms() };
+        let claimed = self.writer.call(move |tx| claim.apply(tx)).await?;
+        drop(held);
+        match claimed {
+            Claimed::Ended => Ok(()),
+            Claimed::Theirs => Err(HostError::Owned { run: row.id, pid: row.owner.map_or(0, |o| o.pid) }),
+            Claimed::Ours { epoch } => {
+                let (reply, loaded) = oneshot::channel();
+                let shard = usize::try_from(row.key).unwrap_or(0) % self.shards.len().max(1);
+                self.send(shard, Msg::Load { key: row.key, epoch, reply: Some(reply) });
+                loaded.await.map_err(|_| HostError::ShuttingDown)?
+            }
+        }
+    }
+
+    /// Takes a run that nobody living works on, if this process has its workflow.
+    pub(crate) async fn adopt(&self, key: RunKey) -> Result<(), HostError> {
+        let Some(row) = self.read(|reader| reader.run(key))? else { return Ok(()) };
+        let open = matches!(row.status.as_str(), "running" | "waiting");
+        if !open || !self.workflows.contains_key(&row.workflow) {
+            return Ok(());
+        }
+        self.take(row, false).await
+    }
+
+    /// Like [`Self::adopt`] by id, in the background: a run whose children were left behind takes them along.
+    pub(crate) fn adopt_by_id(self: &Arc<Self>, id: String) {
+        let inner = self.clone();
+        self.runtime.spawn(async move {
+            let found = inner.read(|reader| reader.run_by_id(&id));
+            if let Ok(Some(row)) = found
+                && let Err(error) = inner.adopt(row.key).await
+            {
+                tracing::warn!(run = %id, %error, "a child cannot be taken along");
+            }
+        });
+    }
+}

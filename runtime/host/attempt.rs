@@ -1,0 +1,85 @@
+//! One attempt of a step: its future, its time-out, its panic. It never decides what follows.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use abide_engine::{Attempt, AttemptFuture, Error, ErrorKind, Json, StepAsked, StepId};
+use futures_util::FutureExt;
+
+use super::inner::Inner;
+use super::shard::Msg;
+
+/// An attempt that takes longer than this to be polled once is not polled on the shard's thread again.
+const QUICK: Duration = Duration::from_micros(500);
+
+type Work = Pin<Box<dyn Future<Output = Result<Json, Error>> + Send>>;
+
+/// What came of starting an attempt.
+pub(crate) enum Started {
+    /// It was over at once.
+    Done(Result<Json, Error>),
+    /// It works; its outcome comes as a message.
+    Working(tokio::task::AbortHandle),
+}
+
+fn work(step: &StepAsked, attempt: Attempt) -> Work {
+    let run = step.run.clone();
+    let body = AssertUnwindSafe(async move { AttemptFuture::start(&run, attempt).await }).catch_unwind();
+    let timeout = step.timeout_ms.map(Duration::from_millis);
+    Box::pin(async move {
+        let caught = match timeout {
+            None => body.await,
+            Some(limit) => match tokio::time::timeout(limit, body).await {
+                Ok(caught) => caught,
+                Err(_) => {
+                    let text = format!("the attempt took longer than its time-out of {} s", limit.as_secs_f64());
+                    return Err(Error::new(ErrorKind::TimedOut, text));
+                }
+            },
+        };
+        caught.unwrap_or_else(|panic| {
+            Err(Error::new(ErrorKind::Plain, format!("the step panicked: {}", text_of(&*panic))))
+        })
+    })
+}
+
+/// Starts an attempt. With `inline` it is polled once right here: most short steps are over then, without a task of their own.
+pub(crate) fn start(
+    inner: &Arc<Inner>,
+    to: &mpsc::Sender<Msg>,
+    token: u64,
+    id: &StepId,
+    step: &StepAsked,
+    attempt: Attempt,
+    inline: &mut bool,
+) -> Started {
+    let number = attempt.number;
+    let _context = inner.runtime.enter();
+    let mut work = work(step, attempt);
+    if *inline {
+        let began = Instant::now();
+        let polled = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        *inline = began.elapsed() < QUICK;
+        if let Poll::Ready(result) = polled {
+            return Started::Done(result);
+        }
+    }
+    let (to, id, inner2) = (to.clone(), id.clone(), inner.clone());
+    let task = inner.runtime.spawn(async move {
+        let result = work.await;
+        let _ = to.send(Msg::StepDone { token, id, attempt: number, result, at_ms: inner2.now_ms() });
+    });
+    Started::Working(task.abort_handle())
+}
+
+fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a value that is not text".to_owned())
+}

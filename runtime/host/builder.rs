@@ -1,0 +1,141 @@
+//! Opening a database: workflows, handles, clock. It starts the threads and nothing else.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+
+use abide_engine::{Ctx, Error, Resources, workflow};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::api::Abide;
+use super::inner::{Clock, Factory, Inner, Registered};
+use super::shard::Shard;
+use super::watch::Watch;
+use crate::HostError;
+use crate::store::{Access, Owner, Writer, open_for_writing};
+
+/// Threads that poll workflows, at most: workflows only decide, so few are enough.
+const MOST_SHARDS: usize = 4;
+
+/// A database about to be opened: `Abide::open(path).workflow("name", f).start().await`.
+#[must_use = "nothing is opened before `start`"]
+pub struct Builder {
+    path: PathBuf,
+    workflows: HashMap<String, Registered>,
+    resources: Resources,
+    access: Access,
+    recover: bool,
+    clock: Clock,
+}
+
+fn system_clock() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Builder {
+    pub(super) fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            workflows: HashMap::new(),
+            resources: Resources::default(),
+            access: Access::Create,
+            recover: true,
+            clock: Arc::new(system_clock),
+        }
+    }
+
+    /// Registers a workflow: any `async fn(Ctx, I) -> Result<O>` with serde types.
+    pub fn workflow<I, O, E, F, Fut>(mut self, name: impl Into<String>, f: F) -> Self
+    where
+        I: DeserializeOwned + Send,
+        O: Serialize,
+        E: Into<Error>,
+        F: Fn(Ctx, I) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<O, E>> + Send + 'static,
+    {
+        self.workflows.insert(name.into(), Registered::Code(workflow(f)));
+        self
+    }
+
+    /// Registers a workflow that is made anew for each run from what the run carries.
+    pub fn factory(mut self, name: impl Into<String>, make: Factory) -> Self {
+        self.workflows.insert(name.into(), Registered::Made(make));
+        self
+    }
+
+    /// Lends a handle to workflows: `ctx.resource::<T>()`.
+    pub fn resource<T: Send + Sync + 'static>(mut self, handle: Arc<T>) -> Self {
+        self.resources = self.resources.with(handle);
+        self
+    }
+
+    /// Refuses to make a new file.
+    pub fn existing(mut self) -> Self {
+        self.access = Access::Existing;
+        self
+    }
+
+    /// Whether to go on by itself with runs that dead processes left or that were sent something; on unless told otherwise.
+    pub fn recover(mut self, recover: bool) -> Self {
+        self.recover = recover;
+        self
+    }
+
+    /// Another clock, in Unix milliseconds, for tests that jump.
+    pub fn clock(mut self, clock: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Opens the database and starts to work. Needs a tokio runtime around it, on which steps run.
+    pub async fn start(self) -> Result<Abide, HostError> {
+        crate::os::ignore_file_size_signal();
+        let path = self.path.clone();
+        let access = self.access;
+        let conn = tokio::task::spawn_blocking(move || open_for_writing(&path, access)).await;
+        let conn = conn.map_err(|e| HostError::Storage { why: e.to_string() })??;
+        let db = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+        let unlock = Unlocker::default();
+        let broken = |e: std::io::Error| HostError::Storage { why: format!("a thread cannot be started: {e}") };
+        let (writer, writer_thread) = Writer::start(conn, UnlockAtEnd(unlock.clone())).map_err(broken)?;
+        let count = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_SHARDS);
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel()).unzip();
+        let inner = Inner::new(db, writer, self.workflows, self.resources, self.clock, senders, self.recover);
+        let inner = Arc::new(inner.with_unlock(unlock));
+        let mut threads = Vec::new();
+        for (i, from) in receivers.into_iter().enumerate() {
+            let shard = Shard::new(inner.clone(), inner.shards[i].clone());
+            let thread = std::thread::Builder::new().name(format!("abide-engine-{i}")).spawn(move || shard.run(&from));
+            threads.push(thread.map_err(broken)?);
+        }
+        let watch = Watch::start(&inner).map_err(broken)?;
+        if self.recover {
+            inner.owner_id().await?;
+        }
+        Ok(Abide { inner, threads, writer: Some(writer_thread), watch })
+    }
+}
+
+/// The owner file, once there is one, for the writer thread to unlock when it ends.
+#[derive(Clone, Default)]
+pub(crate) struct Unlocker(Arc<std::sync::OnceLock<Owner>>);
+
+/// Held by the writer thread: a writer that dies releases the lock.
+struct UnlockAtEnd(Unlocker);
+
+impl Drop for UnlockAtEnd {
+    fn drop(&mut self) {
+        if let Some(owner) = self.0.0.get() {
+            owner.unlock();
+        }
+    }
+}
+
+impl Unlocker {
+    pub(crate) fn guard(&self, owner: &Owner) {
+        let _ = self.0.set(owner.clone());
+    }
+}

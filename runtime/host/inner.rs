@@ -1,0 +1,202 @@
+//! What all threads of a host share. It owns no run.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+
+use abide_engine::{Json, Resources, WorkflowFn};
+use tokio::sync::{OnceCell, broadcast, oneshot};
+
+use super::builder::Unlocker;
+use super::progress::Progress;
+use super::run::Settled;
+use super::shard::Msg;
+use crate::HostError;
+use crate::store::{Owner, Reader, RunKey, Writer};
+
+/// A clock: Unix milliseconds.
+pub(crate) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// What a run carries besides its input: read from files when it began, and kept with it (DESIGN rule 14).
+#[derive(Debug, Clone, Default)]
+pub struct Definition {
+    /// JSON text; secrets only as references.
+    pub body: Option<String>,
+    /// The project's folder.
+    pub root: Option<String>,
+}
+
+/// Makes the workflow of a run from its definition.
+pub type Factory = Arc<dyn Fn(&Definition) -> Result<WorkflowFn, HostError> + Send + Sync>;
+
+/// A workflow as it was registered.
+#[derive(Clone)]
+pub(crate) enum Registered {
+    Code(WorkflowFn),
+    Made(Factory),
+}
+
+pub(crate) struct Inner {
+    pub(crate) db: PathBuf,
+    pub(crate) writer: Writer,
+    pub(crate) workflows: HashMap<String, Registered>,
+    pub(crate) resources: Resources,
+    pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) clock: Clock,
+    pub(crate) shards: Vec<mpsc::Sender<Msg>>,
+    pub(crate) progress: broadcast::Sender<Progress>,
+    /// Goes on by itself with runs that others left or that were sent something.
+    pub(crate) recover: bool,
+    pub(crate) owner: OnceCell<(Owner, i64)>,
+    pub(crate) unlock: Unlocker,
+    readers: Mutex<Vec<Reader>>,
+    waiters: Mutex<HashMap<RunKey, Vec<Waiter>>>,
+}
+
+struct Waiter {
+    parked_too: bool,
+    to: oneshot::Sender<Settled>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Inner {
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn new(
+        db: PathBuf,
+        writer: Writer,
+        workflows: HashMap<String, Registered>,
+        resources: Resources,
+        clock: Clock,
+        shards: Vec<mpsc::Sender<Msg>>,
+        recover: bool,
+    ) -> Self {
+        Self {
+            db,
+            writer,
+            workflows,
+            resources,
+            runtime: tokio::runtime::Handle::current(),
+            clock,
+            shards,
+            progress: broadcast::channel(1024).0,
+            recover,
+            owner: OnceCell::new(),
+            unlock: Unlocker::default(),
+            readers: Mutex::default(),
+            waiters: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn with_unlock(self, unlock: Unlocker) -> Self {
+        Self { unlock, ..self }
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        (self.clock)()
+    }
+
+    /// Reads with a connection from the pool.
+    pub(crate) fn read<T>(&self, f: impl FnOnce(&Reader) -> Result<T, HostError>) -> Result<T, HostError> {
+        let pooled = lock(&self.readers).pop();
+        let reader = match pooled {
+            Some(reader) => reader,
+            None => Reader::open(&self.db)?,
+        };
+        let out = f(&reader);
+        lock(&self.readers).push(reader);
+        out
+    }
+
+    /// This process as an owner: its file is locked and its row written when first needed.
+    pub(crate) async fn owner_id(&self) -> Result<i64, HostError> {
+        let made = self.owner.get_or_try_init(async || {
+            let owner = Owner::lock(&self.db).map_err(|e| HostError::Database {
+                path: self.db.clone(),
+                why: format!("no owner file can be made beside it: {e}"),
+                help: "check the permissions of its folder".to_owned(),
+            })?;
+            self.unlock.guard(&owner);
+            let (row, now) = (owner.clone(), self.now_ms());
+            let id = self.writer.call(move |tx| row.register(tx, now)).await?;
+            Ok::<_, HostError>((owner, id))
+        });
+        Ok(made.await?.1)
+    }
+
+    /// The owner's id, or 0 before there is one.
+    pub(crate) fn own_id(&self) -> i64 {
+        self.owner.get().map_or(0, |(_, id)| *id)
+    }
+
+    /// The workflow of this name, made from the run's definition if it has one.
+    pub(crate) fn workflow(&self, run: &str, name: &str, definition: &Definition) -> Result<WorkflowFn, HostError> {
+        match self.workflows.get(name) {
+            Some(Registered::Code(f)) => Ok(f.clone()),
+            Some(Registered::Made(make)) => make(definition),
+            None => Err(HostError::NoWorkflow { run: run.to_owned(), workflow: name.to_owned() }),
+        }
+    }
+
+    pub(crate) fn shard_of(&self, run_id: &str) -> usize {
+        let hash = blake3::hash(run_id.as_bytes());
+        usize::from(hash.as_bytes()[0]) % self.shards.len().max(1)
+    }
+
+    pub(crate) fn send(&self, shard: usize, msg: Msg) {
+        if let Some(to) = self.shards.get(shard) {
+            let _ = to.send(msg);
+        }
+    }
+
+    /// Tells whoever works on this run that its inbox has something new.
+    pub(crate) fn news(self: &Arc<Self>, run: RunKey) {
+        for shard in 0..self.shards.len() {
+            self.send(shard, Msg::Inbox(run));
+        }
+        if self.recover {
+            let inner = self.clone();
+            self.runtime.spawn(async move {
+                let _ = inner.adopt(run).await;
+            });
+        }
+    }
+
+    pub(crate) fn tell(&self, progress: impl FnOnce() -> Progress) {
+        if self.progress.receiver_count() > 0 {
+            let _ = self.progress.send(progress());
+        }
+    }
+
+    /// What a run comes to, once it has; `parked_too` also when it parks.
+    pub(crate) fn wait_for(&self, run: RunKey, parked_too: bool) -> oneshot::Receiver<Settled> {
+        let (to, from) = oneshot::channel();
+        let mut waiters = lock(&self.waiters);
+        let list = waiters.entry(run).or_default();
+        list.retain(|w| !w.to.is_closed());
+        list.push(Waiter { parked_too, to });
+        from
+    }
+
+    /// Tells those who wait for a run what it came to.
+    pub(crate) fn settled(&self, run: RunKey, what: &Settled) {
+        let mut waiters = lock(&self.waiters);
+        let Some(list) = waiters.remove(&run) else { return };
+        let parked = matches!(what, Settled::Parked { .. });
+        let (told, kept): (Vec<_>, Vec<_>) = list.into_iter().partition(|w| !parked || w.parked_too);
+        if !kept.is_empty() {
+            waiters.insert(run, kept);
+        }
+        drop(waiters);
+        for waiter in told {
+            let _ = waiter.to.send(what.clone());
+        }
+    }
+}
+
+/// `null` as JSON text.
+pub(crate) fn null() -> Json {
+    serde_json::value::RawValue::NULL.to_owned()
+}

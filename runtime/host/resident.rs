@@ -1,0 +1,174 @@
+//! A run in memory: its machine, where its journal ends, and the attempts that belong to the host and not to the machine
+//! (DESIGN rule 3). It never writes by itself: `turn` and `act` do.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use abide_engine::event::HostEvent;
+use abide_engine::{Arrival, Error, Json, Machine, StepId};
+use tokio::task::AbortHandle;
+
+use crate::store::{Hash, HeadState, InboxRow, RunKey};
+
+/// A run that a shard works on.
+pub(crate) struct Resident {
+    pub(crate) token: u64,
+    /// 0 until its start has been committed.
+    pub(crate) key: RunKey,
+    pub(crate) id: Arc<str>,
+    pub(crate) workflow: Arc<str>,
+    pub(crate) parent: Option<(RunKey, String)>,
+    pub(crate) machine: Machine,
+    pub(crate) epoch: i64,
+    pub(crate) head: i64,
+    pub(crate) hash: Hash,
+    /// What the host knows of each open step that is not simply waiting to be started.
+    pub(crate) steps: HashMap<StepId, StepState>,
+    /// How many of those are working.
+    pub(crate) working: usize,
+    /// What came and was not delivered yet.
+    pub(crate) arrived: Vec<Arrived>,
+    /// Messages that nobody in the run waits for yet.
+    pub(crate) mail: Vec<InboxRow>,
+    /// The newest message that was read from the inbox.
+    pub(crate) mail_seen: i64,
+    /// The runs that its child steps started.
+    pub(crate) children: HashMap<StepId, String>,
+    /// To be recorded with the next row.
+    pub(crate) host: Vec<HostEvent>,
+    /// Attempts to start once the next row is committed.
+    pub(crate) to_start: Vec<(StepId, u32)>,
+    pub(crate) committing: Option<Committing>,
+    /// What `heads` says of it.
+    pub(crate) state: HeadState,
+    /// Attempts may be polled once on the shard's own thread.
+    pub(crate) inline: bool,
+    /// The run is to be let go of once nothing works.
+    pub(crate) letting_go: Option<LettingGo>,
+    /// Unix milliseconds since which nothing happened.
+    pub(crate) idle_since: i64,
+    /// Commits that failed in a row.
+    pub(crate) failures: u32,
+    /// Why it is parked, to be kept with its state.
+    pub(crate) error: Option<String>,
+    /// What in its surroundings stopped it.
+    pub(crate) stopped_by: Option<String>,
+    /// Outcomes that its journal held when it was loaded.
+    pub(crate) replayed: usize,
+}
+
+/// Why a resident run is let go of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LettingGo {
+    /// A person paused it.
+    Pause,
+    /// The process ends, or `--no-wait`: the run stays as it is, without an owner.
+    Release,
+    /// Its surroundings are broken.
+    Environment,
+}
+
+/// What the host knows of an open step.
+pub(crate) enum StepState {
+    /// An attempt is under way.
+    Working { n: u32, failures: u32, abort: Option<AbortHandle> },
+    /// The next attempt has its time.
+    RetryAt { n: u32, failures: u32, at: i64, rate_limit: bool },
+    /// Nobody knows whether it happened.
+    InDoubt { n: u32 },
+    /// Somebody outside must mend something.
+    Parked { n: u32, failures: u32, what: abide_engine::Parked },
+    /// It is to start when the run goes on.
+    Held { n: u32 },
+}
+
+impl StepState {
+    /// The number of the latest attempt.
+    pub(crate) fn attempt(&self) -> u32 {
+        match self {
+            Self::Working { n, .. }
+            | Self::RetryAt { n, .. }
+            | Self::InDoubt { n }
+            | Self::Parked { n, .. }
+            | Self::Held { n } => *n,
+        }
+    }
+}
+
+/// Something that came for a run.
+pub(crate) struct Arrived {
+    pub(crate) at: i64,
+    pub(crate) order: Arrival,
+    pub(crate) what: Came,
+}
+
+/// What came.
+pub(crate) enum Came {
+    /// An attempt is over.
+    Attempt { id: StepId, n: u32, result: Result<Json, Error> },
+    /// A timer or the time of a signal is due.
+    Due { id: StepId },
+    /// The time of a further attempt.
+    Retry { id: StepId },
+    /// A message.
+    Mail(InboxRow),
+}
+
+/// A commit on its way, and what follows it.
+pub(crate) struct Committing {
+    /// What this turn delivered: taken up again if the commit fails.
+    pub(crate) delivered: Vec<Arrived>,
+    pub(crate) acts: Vec<Act>,
+    pub(crate) state: HeadState,
+    pub(crate) ended: Option<Ended>,
+    /// The steps of a generation that ended with this turn.
+    pub(crate) retired: Vec<StepState>,
+}
+
+/// What a committed turn asks the host to do.
+pub(crate) enum Act {
+    Start { id: StepId, n: u32 },
+    Timer { id: StepId, due: i64 },
+    Cancel { id: StepId },
+}
+
+/// How a run ended.
+pub(crate) enum Ended {
+    Completed(Json),
+    Failed(Error),
+    Cancelled(Error),
+}
+
+impl Resident {
+    /// Takes note of a step's state and counts those that work.
+    pub(crate) fn set_step(&mut self, id: StepId, state: StepState) {
+        let works = matches!(state, StepState::Working { .. });
+        let before = self.steps.insert(id, state);
+        self.working += usize::from(works);
+        self.working -= usize::from(matches!(before, Some(StepState::Working { .. })));
+    }
+
+    /// Takes all steps out: their generation has ended.
+    pub(crate) fn retire_steps(&mut self) -> Vec<StepState> {
+        self.working = 0;
+        self.to_start.clear();
+        self.children.clear();
+        std::mem::take(&mut self.steps).into_values().collect()
+    }
+
+    /// Forgets a step, ending its attempt.
+    pub(crate) fn drop_step(&mut self, id: &StepId) {
+        if let Some(StepState::Working { .. }) = self.steps.remove(id) {
+            self.working -= 1;
+        }
+    }
+}
+
+impl Drop for StepState {
+    fn drop(&mut self) {
+        // An attempt whose step is forgotten must not go on.
+        if let Self::Working { abort: Some(abort), .. } = self {
+            abort.abort();
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! A handle to a run: its result, and everything that can be said to it. It never works the run itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use abide_engine::event::Verdict;
+use abide_engine::{Error, Json, Seed, event};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::api::RunInfo;
+use super::inner::Inner;
+use super::shard::Msg;
+use super::turn::created_row;
+use crate::HostError;
+use crate::report::Report;
+use crate::store::{self, DefinitionRow, RunKey, Sent, StartDone, is_ended, row_hash, run_hash};
+
+/// How often the end of a run that another process works on is looked for.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A run to begin.
+#[derive(Debug, Clone)]
+pub(crate) struct StartRun {
+    pub(crate) id: String,
+    pub(crate) workflow: String,
+    pub(crate) input: Json,
+    pub(crate) seed: Seed,
+    pub(crate) definition: Option<String>,
+    pub(crate) root: Option<String>,
+}
+
+impl StartRun {
+    pub(crate) fn job(&self, body: String, hash: store::Hash, now_ms: i64, done: StartDone) -> store::StartRun {
+        let definition =
+            self.definition.clone().map(|body| DefinitionRow { hash: *blake3::hash(body.as_bytes()).as_bytes(), body });
+        store::StartRun {
+            id: self.id.clone(),
+            workflow: self.workflow.clone(),
+            definition,
+            root: self.root.clone(),
+            input_hash: *blake3::hash(self.input.get().as_bytes()).as_bytes(),
+            body,
+            hash,
+            owner: None,
+            status: "running",
+            waiting_for: None,
+            until_ms: None,
+            note: None,
+            now_ms,
+            started: None,
+            done,
+        }
+    }
+
+    /// The job that creates the run and leaves its first turn to whoever loads it.
+    pub(crate) fn created(self, owner: Option<i64>, now_ms: i64, done: StartDone) -> store::StartRun {
+        let body = created_row(&self.workflow, self.seed, self.input.clone()).unwrap_or_default();
+        let hash = row_hash(&run_hash(&self.id), &body);
+        store::StartRun { owner, ..self.job(body, hash, now_ms, done) }
+    }
+}
+
+/// What a run has come to.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Settled {
+    /// It completed with this result.
+    Completed(Json),
+    /// It failed.
+    Failed(Error),
+    /// It was cancelled.
+    Cancelled,
+    /// Nothing of it moves by itself, or it was paused.
+    Parked {
+        /// `waiting`, `paused` or `diverged`.
+        status: &'static str,
+        /// What it waits for.
+        waiting_for: Option<&'static str>,
+        /// Until when, in Unix milliseconds.
+        until_ms: Option<i64>,
+    },
+    /// This process no longer works on it, and why.
+    Stopped(HostError),
+    /// Another process took it over.
+    TakenOver,
+}
+
+/// A run of this database, wherever it is worked on.
+#[derive(Clone)]
+pub struct Run {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) key: RunKey,
+    pub(crate) id: String,
+}
+
+impl Run {
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What is known of it now.
+    pub fn inspect(&self) -> Result<RunInfo, HostError> {
+        self.inner.read(|reader| {
+            let row = reader.run(self.key)?.ok_or_else(|| HostError::NoSuchRun { run: self.id.clone() })?;
+            Ok(RunInfo::of(reader, row))
+        })
+    }
+
+    /// Its steps and everything `abide show` tells.
+    pub fn report(&self) -> Result<Report, HostError> {
+        self.inner.read(|reader| {
+            let row = reader.run(self.key)?.ok_or_else(|| HostError::NoSuchRun { run: self.id.clone() })?;
+            Report::read(reader, row)
+        })
+    }
+
+    /// Waits for its end, however long that takes, also through parking.
+    pub async fn result<T: DeserializeOwned>(&self) -> Result<T, HostError> {
+        loop {
+            match self.wait(false).await? {
+                Settled::Completed(value) => {
+                    return serde_json::from_str(value.get()).map_err(|e| HostError::Value {
+                        what: format!("the result of run `{}`", self.id),
+                        why: e.to_string(),
+                    });
+                }
+                Settled::Failed(error) => {
+                    return Err(HostError::Failed { run: self.id.clone(), error: error.message().to_owned() });
+                }
+                Settled::Cancelled => return Err(HostError::Cancelled { run: self.id.clone() }),
+                Settled::Stopped(error) => return Err(error),
+                Settled::Parked { .. } | Settled::TakenOver => {}
+            }
+        }
+    }
+
+    /// Waits until it has ended, or nothing of it moves by itself.
+    pub async fn settled(&self) -> Result<Settled, HostError> {
+        self.wait(true).await
+    }
+
+    async fn wait(&self, parked_too: bool) -> Result<Settled, HostError> {
+        loop {
+            let mut told = self.inner.wait_for(self.key, parked_too);
+            if let Some(settled) = self.look(parked_too)? {
+                return Ok(settled);
+            }
+            loop {
+                match tokio::time::timeout(LOOK, &mut told).await {
+                    Ok(Ok(Settled::TakenOver)) | Ok(Err(_)) => break,
+                    Ok(Ok(settled)) => return Ok(settled),
+                    // Worked on by this process, the end is told; by another, it is looked for.
+                    Err(_) if self.is_ours()? => {}
+                    Err(_) => {
+                        if let Some(settled) = self.look(parked_too)? {
+                            return Ok(settled);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_ours(&self) -> Result<bool, HostError> {
+        let own = self.inner.own_id();
+        let row = self.inner.read(|reader| reader.run(self.key))?;
+        Ok(row.is_some_and(|row| row.owner.is_some_and(|o| o.id == own)))
+    }
+
+    /// What the database says it has come to.
+    fn look(&self, parked_too: bool) -> Result<Option<Settled>, HostError> {
+        self.inner.read(|reader| {
+            let row = reader.run(self.key)?.ok_or_else(|| HostError::NoSuchRun { run: self.id.clone() })?;
+            if is_ended(&row.status) {
+                return Report::read(reader, row).map(|report| Some(report.settled()));
+            }
+            if row.status == "diverged" {
+                let why = row.error.clone().unwrap_or_default();
+                let help = "mend the code, then `abide resume`".to_owned();
+                return Ok(Some(Settled::Stopped(HostError::Diverged { run: row.id, why, help })));
+            }
+            let info = RunInfo::of(reader, row);
+            let parked =
+                info.owner_pid.is_none() && matches!(info.status, "waiting" | "paused") && info.until_ms.is_none();
+            Ok((parked && parked_too && info.waiting_for != Some("child")).then_some(Settled::Parked {
+                status: info.status,
+                waiting_for: info.waiting_for,
+                until_ms: None,
+            }))
+        })
+    }
+
+    async fn send(
+        &self,
+        kind: &'static str,
+        name: &str,
+        body: String,
+        sender: Option<&str>,
+    ) -> Result<bool, HostError> {
+        let (key, now) = (self.key, self.inner.now_ms());
+        let (name, sender) = (name.to_owned(), sender.map(str::to_owned));
+        let sent = self
+            .inner
+            .writer
+            .call(move |tx| Sent::message(tx, key, kind, &name, &body, sender.as_deref(), now))
+            .await?;
+        match sent {
+            Sent::Ended => Err(HostError::Ended { run: self.id.clone(), status: self.inspect()?.status.to_owned() }),
+            Sent::Duplicate => Ok(false),
+            Sent::Kept => {
+                self.inner.news(self.key);
+                Ok(true)
+            }
+        }
+    }
+
+    /// Sends a signal. It is kept until the run waits for it, and delivered once.
+    pub async fn signal<T: Serialize + ?Sized>(&self, name: &str, value: &T) -> Result<(), HostError> {
+        self.send("signal", name, text_of("the signal", value)?, None).await.map(|_| ())
+    }
+
+    /// Like [`Self::signal`] with an id of the sender's choice: the same id is taken once. False if it was there before.
+    pub async fn signal_once<T: Serialize + ?Sized>(&self, name: &str, value: &T, id: &str) -> Result<bool, HostError> {
+        self.send("signal", name, text_of("the signal", value)?, Some(id)).await
+    }
+
+    /// Answers the question that this step asks: an approval or an answer.
+    pub async fn answer<T: Serialize + ?Sized>(
+        &self,
+        wait: event::Wait,
+        step: &str,
+        value: &T,
+    ) -> Result<(), HostError> {
+        let kind = match wait {
+            event::Wait::Signal => "signal",
+            event::Wait::Approval => "approval",
+            event::Wait::Answer => "answer",
+        };
+        self.send(kind, step, text_of("the answer", value)?, None).await.map(|_| ())
+    }
+
+    /// Says what became of a step in doubt. The step must be in doubt now.
+    pub async fn resolve(
+        &self,
+        step: &str,
+        verdict: Verdict,
+        result: Option<Json>,
+        message: Option<&str>,
+    ) -> Result<(), HostError> {
+        let report = self.report()?;
+        let status = report.steps.iter().find(|s| s.id == step).map(|s| s.status);
+        if status != Some("in_doubt") {
+            let why = match status {
+                Some(status) => format!("step `{step}` of run `{}` is not in doubt: it is {status}", self.id),
+                None => format!("run `{}` has no step `{step}`", self.id),
+            };
+            return Err(HostError::Step {
+                why,
+                help: format!("`abide show {}` lists its steps and their status", self.id),
+            });
+        }
+        let body = serde_json::json!({ "verdict": verdict, "result": result, "message": message });
+        self.send("resolve", step, body.to_string(), None).await.map(|_| ())
+    }
+
+    /// Asks for the run to be cancelled: its open futures return an error, and it may clean up.
+    pub async fn cancel(&self) -> Result<(), HostError> {
+        self.send("cancel", "", "null".to_owned(), None).await.map(|_| ())
+    }
+
+    /// Asks for the run to be paused: what is under way ends or is ended, and it stays so until it is resumed.
+    pub async fn pause(&self) -> Result<(), HostError> {
+        let row = self.inner.read(|reader| reader.run(self.key))?;
+        if let Some(row) = row
+            && row.owner.is_none()
+            && !is_ended(&row.status)
+        {
+            return self.pause_unowned().await;
+        }
+        self.send("pause", "", "null".to_owned(), None).await.map(|_| ())
+    }
+
+    async fn pause_unowned(&self) -> Result<(), HostError> {
+        let (key, now) = (self.key, self.inner.now_ms());
+        let changed = self
+            .inner
+            .writer
+            .call(move |tx| {
+                tx.conn.execute(
+                    "UPDATE heads SET status = 'paused', waiting_for = NULL, until_ms = NULL, epoch = epoch + 1, updated_ms = ?2
+                     WHERE run = ?1 AND owner IS NULL AND status IN ('running', 'waiting', 'paused')",
+                    [key, now],
+                )
+            })
+            .await?;
+        if changed == 1 { Ok(()) } else { self.send("pause", "", "null".to_owned(), None).await.map(|_| ()) }
+    }
+
+    /// Lets go of the run in this process: it stays as it is, and anybody may go on with it.
+    pub async fn release(&self) -> Result<(), HostError> {
+        for shard in 0..self.inner.shards.len() {
+            self.inner.send(shard, Msg::LetGo(Some(self.key)));
+        }
+        while self.is_ours()? {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    }
+}
+
+fn text_of<T: Serialize + ?Sized>(what: &str, value: &T) -> Result<String, HostError> {
+    serde_json::to_string(value).map_err(|e| HostError::Value { what: what.to_owned(), why: e.to_string() })
+}

@@ -1,0 +1,116 @@
+//! Notices what other processes do: messages for our runs, and owners that died. It never works a run itself.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::inner::Inner;
+use crate::HostError;
+use crate::store::Reader;
+
+/// How often the file is looked at for other processes' commits.
+const LOOK: Duration = Duration::from_millis(25);
+/// How often other owners are probed.
+const PROBE: Duration = Duration::from_millis(50);
+
+/// The watching thread.
+pub(crate) struct Watch {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    pub(crate) fn start(inner: &Arc<Inner>) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (weak, stopped) = (Arc::downgrade(inner), stop.clone());
+        let thread = std::thread::Builder::new().name("abide-watch".to_owned()).spawn(move || run(&weak, &stopped))?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+
+    pub(crate) fn stop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
+
+struct Seen {
+    reader: Reader,
+    version: i64,
+    message: i64,
+    probed: Option<Instant>,
+}
+
+fn run(inner: &Weak<Inner>, stop: &AtomicBool) {
+    let mut seen: Option<Seen> = None;
+    while !stop.load(Ordering::Acquire) {
+        {
+            let Some(inner) = inner.upgrade() else { return };
+            if let Err(error) = look(&inner, &mut seen) {
+                tracing::debug!(%error, "the database cannot be looked at now");
+                seen = None;
+            }
+        }
+        std::thread::park_timeout(LOOK);
+    }
+}
+
+fn look(inner: &Arc<Inner>, seen: &mut Option<Seen>) -> Result<(), HostError> {
+    let seen = match seen {
+        Some(seen) => seen,
+        None => {
+            let reader = Reader::open(&inner.db)?;
+            let message = reader.newest_message()?;
+            seen.insert(Seen { version: 0, message, reader, probed: None })
+        }
+    };
+    let version = seen.reader.data_version()?;
+    if version != seen.version {
+        seen.version = version;
+        let (runs, newest) = seen.reader.news(seen.message)?;
+        seen.message = newest;
+        for run in runs {
+            inner.news(run);
+        }
+    }
+    if seen.probed.is_none_or(|at| at.elapsed() >= PROBE) {
+        seen.probed = Some(Instant::now());
+        let own = inner.own_id();
+        if own != 0 {
+            inner.writer.set_others(seen.reader.has_others(own)?);
+        }
+        if inner.recover {
+            adopt_orphans(inner, seen, own)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes up the runs that dead processes left, or that are due and nobody's.
+fn adopt_orphans(inner: &Arc<Inner>, seen: &Seen, own: i64) -> Result<(), HostError> {
+    let now = inner.now_ms();
+    let orphans = seen.reader.orphans(own, now)?;
+    for key in orphans {
+        let inner = inner.clone();
+        inner.runtime.clone().spawn(async move {
+            if let Err(error) = inner.adopt(key).await
+                && !matches!(error, HostError::Owned { .. })
+            {
+                tracing::warn!(key, %error, "a run cannot be taken up");
+            }
+        });
+    }
+    Ok(())
+}

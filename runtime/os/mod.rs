@@ -1,0 +1,15 @@
+//! All code that depends on the operating system, and nothing else: file modes, network filesystems, process groups, the one signal a test needs.
+
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+use unix as here;
+
+#[cfg(not(unix))]
+mod other;
+#[cfg(not(unix))]
+use other as here;
+
+pub(crate) use here::{
+    create_private, ignore_file_size_signal, kill_self, make_private_dir, network_filesystem, sync_dir,
+};

@@ -1,0 +1,61 @@
+//! Linux and macOS. It never decides what is private: callers do.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Creates a file that only its owner can read, or fails if there is one.
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Makes a folder that only its owner can enter; one that exists is left as it is.
+pub(crate) fn make_private_dir(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        other => other,
+    }
+}
+
+/// Makes the names in a folder durable.
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// The kind of network filesystem a path lies on, if it is known to be one.
+#[cfg(target_os = "linux")]
+pub(crate) fn network_filesystem(path: &Path) -> Option<&'static str> {
+    // Magic numbers of statfs(2).
+    let kind = rustix::fs::statfs(path).ok()?.f_type;
+    let known: [(i64, &str); 6] = [
+        (0x6969, "NFS"),
+        (0x517b, "SMB"),
+        (0xff53_4d42, "CIFS"),
+        (0xfe53_4d42, "SMB2"),
+        (0x0102_1997, "9P"),
+        (0x00c3_6400, "Ceph"),
+    ];
+    known.iter().find(|(magic, _)| (kind as i64 & 0xffff_ffff) == *magic).map(|(_, name)| *name)
+}
+
+/// The kind of network filesystem a path lies on, if it is known to be one.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn network_filesystem(path: &Path) -> Option<&'static str> {
+    let stat = rustix::fs::statfs(path).ok()?;
+    let name: Vec<u8> = stat.f_fstypename.iter().map(|c| *c as u8).take_while(|c| *c != 0).collect();
+    ["nfs", "smbfs", "afpfs", "webdav"].into_iter().find(|known| known.as_bytes() == name)
+}
+
+/// Ends this process as `kill -9` would, for the crash tests.
+pub(crate) fn kill_self() -> ! {
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    std::process::abort()
+}
+
+/// A write beyond RLIMIT_FSIZE must be an error, not the end of the process.
+pub(crate) fn ignore_file_size_signal() {
+    // The standard library offers no way without unsafe code; signal-hook's flag replaces the default action.
+    let flag = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, flag);
+}

@@ -1,0 +1,187 @@
+//! The steps of a journal, each with what became of it. It never guesses: what has no outcome says so.
+
+use std::collections::HashMap;
+
+use abide_engine::event::{Command, Delivery, Happened, HostEvent, Json, Verdict};
+use abide_engine::{ChunkError, ChunkTable, Effect, StepId, StepKind, Wait};
+use serde::{Deserialize, Serialize};
+
+use super::UsageReport;
+
+/// One step, timer, signal or child.
+#[derive(Debug, Clone, Serialize)]
+pub struct StepReport {
+    /// Its id: a path of scopes, name and ordinal.
+    pub id: String,
+    /// `llm`, `tool`, `step`, `timer`, `signal` or `child`.
+    pub kind: &'static str,
+    /// The name within the path.
+    pub name: String,
+    /// `scheduled`, `running`, `retrying`, `completed`, `failed`, `cancelled` or `in_doubt`.
+    pub status: &'static str,
+    /// `pure`, `idempotent` or `once`; null for what is no step.
+    pub effect: Option<Effect>,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// Unix milliseconds.
+    pub started_ms: i64,
+    /// Unix milliseconds; null while it is open.
+    pub ended_ms: Option<i64>,
+    /// The input.
+    pub input: Option<Json>,
+    /// The result.
+    pub output: Option<Json>,
+    /// The last error.
+    pub error: Option<String>,
+    /// What a person or a probe decided about it, if it was in doubt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<Verdict>,
+    /// Who is expected to answer, for approvals and answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asks: Option<&'static str>,
+}
+
+#[derive(Default)]
+pub(super) struct Steps {
+    steps: Vec<StepReport>,
+    by_id: HashMap<StepId, usize>,
+}
+
+impl Steps {
+    pub(super) fn command(&mut self, command: Command, at: i64, table: &ChunkTable) -> Result<(), ChunkError> {
+        let (id, kind, effect, input, asks) = match command {
+            Command::Step(step) => {
+                let kind = match step.kind {
+                    StepKind::Step => "step",
+                    StepKind::Llm => "llm",
+                    StepKind::Tool => "tool",
+                };
+                (step.id, kind, Some(step.effect), Some(table.decode(&step.input)?), None)
+            }
+            Command::Sleep { id, ms, .. } => (id, "timer", None, abide_engine::event::json(&ms).ok(), None),
+            Command::Signal(signal) => {
+                let about = signal.about.as_ref().map(|about| table.decode(about)).transpose()?;
+                let asks = match signal.wait {
+                    Wait::Signal => None,
+                    Wait::Approval => Some("approval"),
+                    Wait::Answer => Some("answer"),
+                };
+                (signal.id, "signal", None, about, asks)
+            }
+            Command::Child(child) => (child.id, "child", None, Some(table.decode(&child.input)?), None),
+            Command::Cancel { id } => {
+                self.edit(&id, |step| {
+                    if step.ended_ms.is_none() {
+                        (step.status, step.ended_ms) = ("cancelled", Some(at));
+                    }
+                });
+                return Ok(());
+            }
+            Command::Version { .. } | Command::End(_) => return Ok(()),
+        };
+        self.by_id.insert(id.clone(), self.steps.len());
+        self.steps.push(StepReport {
+            name: id.name().to_owned(),
+            id: id.to_string(),
+            kind,
+            status: if matches!(kind, "timer" | "signal") { "scheduled" } else { "running" },
+            effect,
+            attempts: u32::from(effect.is_some()),
+            started_ms: at,
+            ended_ms: None,
+            input,
+            output: None,
+            error: None,
+            resolved: None,
+            asks,
+        });
+        Ok(())
+    }
+
+    pub(super) fn happened(&mut self, delivery: &Delivery, table: &ChunkTable) -> Result<(), ChunkError> {
+        let at = delivery.at;
+        let (id, status, output, error) = match &delivery.on {
+            Happened::Done { id, out } | Happened::Signal { id, value: out } => {
+                (id, "completed", Some(table.decode(out)?), None)
+            }
+            Happened::Failed { id, error } => (id, "failed", None, Some(error.message().to_owned())),
+            Happened::Fired { id } => (id, "completed", None, None),
+            Happened::Start(_) | Happened::Cancel => return Ok(()),
+        };
+        self.edit(id, |step| {
+            (step.status, step.ended_ms, step.output) = (status, Some(at), output);
+            step.error = error;
+        });
+        Ok(())
+    }
+
+    pub(super) fn host(&mut self, event: HostEvent) {
+        match event {
+            HostEvent::Attempt { id, n, .. } => self.edit(&id, |step| (step.status, step.attempts) = ("running", n)),
+            HostEvent::Retry { id, n, error, .. } => self.edit(&id, |step| {
+                (step.status, step.attempts) = ("retrying", n);
+                step.error = Some(error.message().to_owned());
+            }),
+            HostEvent::InDoubt { id, n, why, .. } => self.edit(&id, |step| {
+                (step.status, step.attempts, step.error) = ("in_doubt", n, Some(why));
+            }),
+            HostEvent::Parked { id, n, error, .. } => self.edit(&id, |step| {
+                (step.status, step.attempts, step.error) = ("retrying", n, Some(error));
+            }),
+            HostEvent::Resolved { id, verdict, .. } => self.edit(&id, |step| step.resolved = Some(verdict)),
+            HostEvent::Held { id, .. } => self.edit(&id, |step| step.status = "scheduled"),
+            _ => {}
+        }
+    }
+
+    fn edit(&mut self, id: &StepId, change: impl FnOnce(&mut StepReport)) {
+        if let Some(step) = self.by_id.get(id).and_then(|i| self.steps.get_mut(*i)) {
+            change(step);
+        }
+    }
+
+    /// A `once` step that was under way when its process ended is in doubt, journaled so or not.
+    pub(super) fn finish(mut self, owner_lives: bool) -> Vec<StepReport> {
+        if !owner_lives {
+            for step in &mut self.steps {
+                if step.status == "running" && step.effect == Some(Effect::Once) {
+                    step.status = "in_doubt";
+                    step.error = Some("the process that ran it ended before an outcome was recorded".to_owned());
+                }
+            }
+        }
+        self.steps
+    }
+}
+
+#[derive(Deserialize)]
+struct WireUsage {
+    #[serde(default)]
+    usage: Option<Tokens>,
+}
+
+/// Both wires' words; cached tokens are apart on one of them.
+#[derive(Deserialize)]
+struct Tokens {
+    #[serde(default, alias = "prompt_tokens")]
+    input_tokens: u64,
+    #[serde(default, alias = "completion_tokens")]
+    output_tokens: u64,
+    #[serde(default)]
+    cache_read_input_tokens: u64,
+    #[serde(default)]
+    cache_creation_input_tokens: u64,
+}
+
+impl StepReport {
+    pub(super) fn add_usage(&self, sum: &mut UsageReport) {
+        if self.kind != "llm" {
+            return;
+        }
+        let Some(output) = &self.output else { return };
+        if let Ok(WireUsage { usage: Some(usage) }) = serde_json::from_str(output.get()) {
+            sum.input_tokens += usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens;
+            sum.output_tokens += usage.output_tokens;
+        }
+    }
+}

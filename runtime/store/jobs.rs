@@ -1,0 +1,183 @@
+//! The writes that are no turns: starting a run, sending to one, claiming one, registering a process. It never waits.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::append::send;
+use super::rows::is_ended;
+use super::writer::{Job, Tx};
+use super::{Hash, RunKey};
+use crate::HostError;
+
+/// What was read from files for a run, by content.
+#[derive(Debug, Clone)]
+pub(crate) struct DefinitionRow {
+    pub(crate) hash: Hash,
+    pub(crate) body: String,
+}
+
+/// What came of starting a run.
+#[derive(Debug, Clone)]
+pub(crate) enum Started {
+    /// It was begun.
+    New { key: RunKey, head: i64 },
+    /// There is a run of that id.
+    Exists { key: RunKey, same: bool },
+}
+
+/// What a start waits for.
+pub(crate) type StartDone = Box<dyn FnOnce(Result<Started, HostError>) + std::marker::Send>;
+
+/// Begins a run with its first turn, or only with its creation.
+pub(crate) struct StartRun {
+    pub(crate) id: String,
+    pub(crate) workflow: String,
+    pub(crate) definition: Option<DefinitionRow>,
+    pub(crate) root: Option<String>,
+    pub(crate) input_hash: Hash,
+    pub(crate) body: String,
+    pub(crate) hash: Hash,
+    pub(crate) owner: Option<i64>,
+    pub(crate) status: &'static str,
+    pub(crate) waiting_for: Option<&'static str>,
+    pub(crate) until_ms: Option<i64>,
+    pub(crate) note: Option<String>,
+    pub(crate) now_ms: i64,
+    /// What came of it, set by `apply`.
+    pub(crate) started: Option<Started>,
+    pub(crate) done: StartDone,
+}
+
+impl StartRun {
+    fn existing(&self, tx: &Tx<'_>) -> rusqlite::Result<Option<Started>> {
+        tx.conn
+            .prepare_cached("SELECT key, workflow, input_hash FROM runs WHERE id = ?1")?
+            .query_row([&self.id], |row| {
+                let same = row.get_ref(1)?.as_str()? == self.workflow && row.get_ref(2)?.as_blob()? == self.input_hash;
+                Ok(Started::Exists { key: row.get(0)?, same })
+            })
+            .optional()
+    }
+
+    fn definition_key(&self, tx: &Tx<'_>) -> rusqlite::Result<Option<i64>> {
+        let Some(definition) = &self.definition else { return Ok(None) };
+        tx.conn
+            .prepare_cached("INSERT INTO definitions (hash, body) VALUES (?1, ?2) ON CONFLICT (hash) DO NOTHING")?
+            .execute(params![definition.hash.as_slice(), definition.body])?;
+        tx.conn
+            .prepare_cached("SELECT key FROM definitions WHERE hash = ?1")?
+            .query_row([definition.hash.as_slice()], |row| row.get(0))
+            .map(Some)
+    }
+}
+
+impl Job for StartRun {
+    fn apply(&mut self, tx: &Tx<'_>) -> rusqlite::Result<()> {
+        if let Some(existing) = self.existing(tx)? {
+            self.started = Some(existing);
+            return Ok(());
+        }
+        let definition = self.definition_key(tx)?;
+        tx.conn
+            .prepare_cached(
+                "INSERT INTO runs (id, workflow, definition, root, input_hash, created_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![self.id, self.workflow, definition, self.root, self.input_hash.as_slice(), self.now_ms])?;
+        let key = tx.conn.last_insert_rowid();
+        let head = tx.next_log_id();
+        tx.conn
+            .prepare_cached("INSERT INTO log (id, run, prev, hash, body) VALUES (?1, ?2, NULL, ?3, ?4)")?
+            .execute(params![head, key, self.hash.as_slice(), self.body])?;
+        tx.conn
+            .prepare_cached(
+                "INSERT INTO heads (run, base, head, epoch, owner, status, waiting_for, until_ms, updated_ms)
+                 VALUES (?1, ?2, ?2, 1, ?3, ?4, ?5, ?6, ?7)",
+            )?
+            .execute(params![key, head, self.owner, self.status, self.waiting_for, self.until_ms, self.now_ms])?;
+        if let Some(note) = &self.note {
+            tx.conn.prepare_cached("INSERT INTO notes (run, status) VALUES (?1, ?2)")?.execute(params![key, note])?;
+        }
+        self.started = Some(Started::New { key, head });
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, committed: Result<(), HostError>) {
+        let Self { started, done, .. } = *self;
+        done(committed.and_then(|()| started.ok_or(HostError::ShuttingDown)));
+    }
+}
+
+/// What came of sending a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It is in the inbox.
+    Kept,
+    /// The same sender's message was there before.
+    Duplicate,
+    /// The run has ended.
+    Ended,
+}
+
+impl Sent {
+    /// Puts a message into a run's inbox, if the run has not ended.
+    pub(crate) fn message(
+        tx: &Tx<'_>,
+        run: RunKey,
+        kind: &str,
+        name: &str,
+        body: &str,
+        sender: Option<&str>,
+        at_ms: i64,
+    ) -> rusqlite::Result<Self> {
+        let status: String =
+            tx.conn.prepare_cached("SELECT status FROM heads WHERE run = ?1")?.query_row([run], |row| row.get(0))?;
+        if is_ended(&status) {
+            return Ok(Self::Ended);
+        }
+        Ok(if send(tx, run, kind, name, body, sender, at_ms)? { Self::Kept } else { Self::Duplicate })
+    }
+}
+
+/// What came of claiming a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claimed {
+    /// It is ours, from this epoch on.
+    Ours { epoch: i64 },
+    /// Somebody else has it.
+    Theirs,
+    /// It has ended.
+    Ended,
+}
+
+/// Takes a run: one that nobody owns, or that `from` owns.
+pub(crate) struct Claim {
+    pub(crate) run: RunKey,
+    pub(crate) owner: i64,
+    /// The owner it may be taken from: its lock is held by us, or it is to be stolen.
+    pub(crate) from: Option<i64>,
+    pub(crate) now_ms: i64,
+}
+
+impl Claim {
+    pub(crate) fn apply(&self, tx: &Tx<'_>) -> rusqlite::Result<Claimed> {
+        let found: Option<(Option<i64>, String, i64)> = tx
+            .conn
+            .prepare_cached("SELECT owner, status, epoch FROM heads WHERE run = ?1")?
+            .query_row([self.run], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let Some((owner, status, epoch)) = found else { return Ok(Claimed::Ended) };
+        if is_ended(&status) {
+            return Ok(Claimed::Ended);
+        }
+        if owner.is_some() && owner != self.from {
+            return Ok(Claimed::Theirs);
+        }
+        tx.conn
+            .prepare_cached(
+                "UPDATE heads SET owner = ?1, epoch = ?2, status = 'running', waiting_for = NULL, until_ms = NULL, updated_ms = ?3
+                 WHERE run = ?4",
+            )?
+            .execute(params![self.owner, epoch + 1, self.now_ms, self.run])?;
+        tx.conn.prepare_cached("UPDATE notes SET error = NULL WHERE run = ?1")?.execute([self.run])?;
+        Ok(Claimed::Ours { epoch: epoch + 1 })
+    }
+}

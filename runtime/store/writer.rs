@@ -1,0 +1,256 @@
+//! The one thread that writes: it commits whatever is queued as a group, then acknowledges all. It never decides what is written.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::oneshot;
+
+use crate::{HostError, crash};
+
+/// Jobs in one commit at most: a bound on how long a single commit can get.
+const BATCH: usize = 4096;
+/// Bytes of write-ahead log above which the writer moves it into the database between two commits.
+const CHECKPOINT_AT: u64 = 16 << 20;
+/// Commits between two looks at that size.
+const CHECKPOINT_EVERY: u32 = 64;
+/// Commits after which the writer lets others in, while there are others.
+const YIELD_EVERY: u32 = 4;
+
+/// Something to write. It runs inside the group's transaction.
+pub(crate) trait Job: Send {
+    /// Writes. An error undoes this job alone, if [`Self::savepoint`] says so, or the whole group.
+    fn apply(&mut self, tx: &Tx<'_>) -> rusqlite::Result<()>;
+
+    /// False if `apply` changes nothing before its last chance to fail in the ordinary way.
+    fn savepoint(&self) -> bool {
+        true
+    }
+
+    /// Called after the commit returned, or with why there was none.
+    fn finish(self: Box<Self>, committed: Result<(), HostError>);
+}
+
+/// The group's transaction.
+pub(crate) struct Tx<'a> {
+    pub(crate) conn: &'a Connection,
+    next_log: Cell<i64>,
+}
+
+impl Tx<'_> {
+    /// The id of the next row of the log.
+    pub(crate) fn next_log_id(&self) -> i64 {
+        let id = self.next_log.get();
+        self.next_log.set(id + 1);
+        id
+    }
+}
+
+/// The way to the writer thread.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    queue: mpsc::Sender<Box<dyn Job>>,
+    others: Arc<AtomicBool>,
+}
+
+impl Writer {
+    /// Starts the thread. `guard` is dropped when it ends, however it ends.
+    pub(crate) fn start(conn: Connection, guard: impl Send + 'static) -> std::io::Result<(Self, JoinHandle<()>)> {
+        let (queue, jobs) = mpsc::channel();
+        let others = Arc::new(AtomicBool::new(false));
+        let others_seen = others.clone();
+        let thread = std::thread::Builder::new().name("abide-writer".to_owned()).spawn(move || {
+            let _guard = guard;
+            run(conn, &jobs, &others_seen);
+        })?;
+        Ok((Self { queue, others }, thread))
+    }
+
+    /// Queues a job. If the thread is gone, the job hears of it at once.
+    pub(crate) fn submit(&self, job: Box<dyn Job>) {
+        if let Err(mpsc::SendError(job)) = self.queue.send(job) {
+            job.finish(Err(HostError::ShuttingDown));
+        }
+    }
+
+    /// Writes with a closure and waits for the commit.
+    pub(crate) async fn call<T, F>(&self, f: F) -> Result<T, HostError>
+    where
+        T: Send + 'static,
+        F: FnMut(&Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let (job, reply) = Reply::new(f);
+        self.submit(job);
+        reply.await.map_err(|_| HostError::ShuttingDown)?
+    }
+
+    /// Says whether other processes use the file: then this one lets them in now and then.
+    pub(crate) fn set_others(&self, others: bool) {
+        self.others.store(others, Ordering::Relaxed);
+    }
+}
+
+/// A job made of a closure, and its answer.
+pub(crate) struct Reply<T, F> {
+    f: F,
+    out: Option<T>,
+    to: oneshot::Sender<Result<T, HostError>>,
+}
+
+impl<T, F> Reply<T, F>
+where
+    T: Send + 'static,
+    F: FnMut(&Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
+{
+    /// The job, and where its answer comes.
+    pub(crate) fn new(f: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T, HostError>>) {
+        let (to, from) = oneshot::channel();
+        (Box::new(Self { f, out: None, to }), from)
+    }
+}
+
+impl<T, F> Job for Reply<T, F>
+where
+    T: Send + 'static,
+    F: FnMut(&Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
+{
+    fn apply(&mut self, tx: &Tx<'_>) -> rusqlite::Result<()> {
+        self.out = Some((self.f)(tx)?);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, committed: Result<(), HostError>) {
+        let Self { out, to, .. } = *self;
+        let _ = to.send(committed.and_then(|()| out.ok_or(HostError::ShuttingDown)));
+    }
+}
+
+fn run(conn: Connection, jobs: &mpsc::Receiver<Box<dyn Job>>, others: &AtomicBool) {
+    let mut commits = 0_u32;
+    while let Ok(first) = jobs.recv() {
+        let mut batch = vec![first];
+        batch.extend(jobs.try_iter().take(BATCH - 1));
+        crash::point("commit.before");
+        let results = commit(&conn, &mut batch);
+        crash::point("commit.after");
+        for (job, result) in batch.into_iter().zip(results) {
+            job.finish(result);
+        }
+        commits = commits.wrapping_add(1);
+        if commits.is_multiple_of(YIELD_EVERY) && others.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if commits.is_multiple_of(CHECKPOINT_EVERY) {
+            checkpoint(&conn);
+        }
+    }
+    // The last one out leaves a short log behind.
+    checkpoint(&conn);
+    let _ = conn.close();
+}
+
+fn commit(conn: &Connection, batch: &mut [Box<dyn Job>]) -> Vec<Result<(), HostError>> {
+    let mut results = Vec::with_capacity(batch.len());
+    match try_commit(conn, batch, &mut results) {
+        Ok(()) => results,
+        Err(error) => {
+            if !conn.is_autocommit() {
+                let _ = conn.execute_batch("ROLLBACK");
+            }
+            batch.iter().map(|_| Err(error.clone().into_host())).collect()
+        }
+    }
+}
+
+/// A failure of the whole group, cheap to hand to each of its jobs.
+#[derive(Clone)]
+struct GroupError(String);
+
+impl GroupError {
+    fn into_host(self) -> HostError {
+        HostError::Storage { why: self.0 }
+    }
+}
+
+impl From<rusqlite::Error> for GroupError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+fn try_commit(
+    conn: &Connection,
+    batch: &mut [Box<dyn Job>],
+    results: &mut Vec<Result<(), HostError>>,
+) -> Result<(), GroupError> {
+    patiently(|| conn.prepare_cached("BEGIN IMMEDIATE")?.execute([]))?;
+    let last: Option<i64> = conn
+        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'log'")?
+        .query_row([], |row| row.get(0))
+        .or_else(|e| if matches!(e, rusqlite::Error::QueryReturnedNoRows) { Ok(None) } else { Err(e) })?;
+    let tx = Tx { conn, next_log: Cell::new(last.unwrap_or(0) + 1) };
+    for job in batch {
+        results.push(apply(&tx, job.as_mut())?);
+    }
+    patiently(|| conn.prepare_cached("COMMIT")?.execute([]))?;
+    Ok(())
+}
+
+fn apply(tx: &Tx<'_>, job: &mut dyn Job) -> Result<Result<(), HostError>, GroupError> {
+    if !job.savepoint() {
+        job.apply(tx)?;
+        return Ok(Ok(()));
+    }
+    tx.conn.prepare_cached("SAVEPOINT job")?.execute([])?;
+    let applied = job.apply(tx);
+    if let Err(error) = &applied {
+        // After some errors SQLite has rolled everything back by itself: then the group has failed.
+        if tx.conn.is_autocommit() {
+            return Err(GroupError(error.to_string()));
+        }
+        tx.conn.prepare_cached("ROLLBACK TO job")?.execute([])?;
+    }
+    tx.conn.prepare_cached("RELEASE job")?.execute([])?;
+    Ok(applied.map_err(HostError::from))
+}
+
+/// Moves the write-ahead log into the database when it has grown; a reader in the way only postpones it.
+fn checkpoint(conn: &Connection) {
+    let Some(path) = conn.path() else { return };
+    let size = std::fs::metadata(format!("{path}-wal")).map_or(0, |meta| meta.len());
+    if size < CHECKPOINT_AT {
+        return;
+    }
+    let result = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+    });
+    match result {
+        Ok((busy, pages, moved)) if busy != 0 || moved < pages => {
+            tracing::debug!(size, pages, moved, "the write-ahead log could not be moved whole; the next time will");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, size, "the write-ahead log could not be moved into the database"),
+    }
+}
+
+/// Retries while another process holds the file, in fractions of a millisecond, for half a minute.
+pub(super) fn patiently<T>(mut f: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let give_up = std::time::Instant::now() + Duration::from_secs(30);
+    let mut wait = Duration::from_micros(50);
+    loop {
+        match f() {
+            Err(e)
+                if matches!(e.sqlite_error_code(), Some(ErrorCode::DatabaseBusy))
+                    && std::time::Instant::now() < give_up =>
+            {
+                std::thread::sleep(wait);
+                wait = (wait * 2).min(Duration::from_micros(800));
+            }
+            other => return other,
+        }
+    }
+}
