@@ -21,7 +21,8 @@ class Seen:
     status: str | None
     output: object
     requests: list  # fingerprints of the bodies sent to the model
-    said: list  # the same without the random ids of calls
+    said: list  # the same of the conversation alone, without random ids and notes: see model.said
+    told: bool  # whether the model was told that a server was started anew
     calls: list  # (server, tool, arguments as JSON) as sent to the servers
     llm_steps: list  # statuses
     tool_steps: list  # ((server, tool, arguments as JSON), status)
@@ -44,7 +45,8 @@ def seen(folder, document):
         status=document["run"].get("status"),
         output=document["run"].get("output"),
         requests=[one["hash"] for one in model],
-        said=[one["said"] for one in model],
+        said=list(dict.fromkeys(one["said"] for one in model)),
+        told=any(one["told"] for one in model),
         calls=[identity(one) for one in calls],
         llm_steps=[step["status"] for step in steps if step["kind"] == "llm"],
         tool_steps=[(identity(step["input"]), step["status"]) for step in steps if step["kind"] == "tool"],
@@ -88,8 +90,8 @@ def run_is_whole(folder, end, served):
     return problems
 
 
-def nothing_repeated(at_kill, end, told):
-    """Problems with what was sent after the kill. `told`: decisions about calls in doubt; without a kill all is `after`."""
+def nothing_repeated(at_kill, end, decided):
+    """Problems with what was sent after the kill. `decided`: about calls in doubt; without a kill all is `after`."""
     problems = []
     sent, done = (at_kill.requests, at_kill.llm_done()) if at_kill else ([], 0)
     after = end.requests[len(sent) :]
@@ -104,7 +106,7 @@ def nothing_repeated(at_kill, end, told):
 
     sent, done = (at_kill.calls, at_kill.tools_done()) if at_kill else ([], 0)
     after = end.calls[len(sent) :]
-    known = sent[: done + told.count("result")]  # done, or declared done by the person who looked
+    known = sent[: done + decided.count("result")]  # done, or declared done by the person who looked
     if not len(sent) - 1 <= done <= len(sent):
         problems.append(f"at the kill {len(sent)} tool calls were sent and {done} were done")
     if set(known) & set(after):
@@ -115,15 +117,22 @@ def nothing_repeated(at_kill, end, told):
 
 
 def as_if_never_killed(yardstick, end):
-    """Problems where the run's words differ from those of the run that was left alone."""
+    """Problems where the run differs from the one that was left alone, but for a model that was told of the kill."""
+    if went_its_own_way(yardstick, end):
+        return []
     problems = []
+    if end.said != yardstick.said:
+        problems.append("the conversation differs from the one without a kill")
     if end.remembered != yardstick.remembered:
         problems.append(f"remembered {end.remembered}, without a kill {yardstick.remembered}")
     if end.output != yardstick.output:
         problems.append(f"answered {end.output!r}, without a kill {yardstick.output!r}")
-    if list(dict.fromkeys(end.said)) != yardstick.said:
-        problems.append("the conversation differs from the one without a kill")
     return problems
+
+
+def went_its_own_way(yardstick, end):
+    """Whether the model, told that a server was new, said something else than it would have."""
+    return end.told and end.said != yardstick.said
 
 
 def what_became_of_it(folder):

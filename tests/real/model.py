@@ -33,6 +33,7 @@ CHAT = "/v1/chat/completions"
 THREADS = (1, 2)  # to generate, to read: two that generate wait for each other, which is dear on a busy machine
 START_S = 120
 ANSWER_S = 300
+NOTE = r"\[Note: the server "  # what abide's agents put before a result of a server that they had to start again
 
 # The template inside the model's file drops tools and, with tools, the instructions as well. This one keeps the
 # instructions and shows calls and results the way llama.cpp recognises them. The tools' schemas are left to the grammar.
@@ -114,7 +115,8 @@ def handler(model):
             log = model.ledger
             asked = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             body = json.loads(asked)
-            call = log.arrived(path=self.path, hash=ledger.fingerprint(body), said=ledger.fingerprint(said(body)), body=body)
+            facts = {"hash": ledger.fingerprint(body), "said": ledger.fingerprint(said(body)), "told": was_told(body)}
+            call = log.arrived(path=self.path, **facts, body=body)
             hold_while(log, "arrived", call, self.connection)
             if gone(self.connection):
                 log.note("lost", call)
@@ -198,9 +200,18 @@ def used_values(messages):
 
 
 def said(body):
-    """The conversation without the ids of calls, which the model server draws at random: equal in runs that went alike."""
+    """The conversation without what chance or a restart put into it: equal in runs that went alike.
+
+    Left out are the ids of calls, which the model server draws at random, and abide's notes that a server was started anew.
+    """
     calls = lambda message: [call["function"] for call in message.get("tool_calls") or []]
-    return [[message["role"], message.get("content"), calls(message)] for message in body.get("messages", [])]
+    words = lambda message: re.sub(rf"^{NOTE}.*\n", "", str(message.get("content") or ""))
+    return [[message["role"], words(message), calls(message)] for message in body.get("messages", [])]
+
+
+def was_told(body):
+    """Whether the model was told that a server was started anew."""
+    return any(re.match(NOTE, str(message.get("content") or "")) for message in body.get("messages", []))
 
 
 def hold_while(log, event, call, connection):

@@ -69,7 +69,7 @@ class Run:
     root: Path
     problems: list = field(default_factory=list)
     at_kill: judge.Seen | None = None
-    told: list = field(default_factory=list)  # what the person decided about calls in doubt: retry or result
+    decided: list = field(default_factory=list)  # what the person decided about calls in doubt: retry or result
 
     def command(self, verb, *words):
         return [str(self.abide), verb, *words, "--json", "--db", str(self.folder / "runs.db")]
@@ -153,7 +153,7 @@ def decide(run):
     verdict, result = judge.what_became_of_it(run.folder)
     words = ["--retry"] if verdict == "retry" else ["--result", json.dumps(result)]
     code, _ = run.call("resolve", run.id, *words)
-    run.told.append(verdict)
+    run.decided.append(verdict)
     return code == 0
 
 
@@ -172,16 +172,18 @@ def perform(number, moment, folder, tools, model, yardstick):
         resumed(run)
     end = run.seen()
     run.problems += judge.run_is_whole(folder, end, model.requests_served() - base)
-    run.problems += judge.nothing_repeated(run.at_kill, end, run.told)
+    run.problems += judge.nothing_repeated(run.at_kill, end, run.decided)
     if yardstick is not None:
         run.problems += judge.as_if_never_killed(yardstick, end)
     code, _ = run.call("verify")
     if code != 0:
         run.problems.append(f"`abide verify` exits {code}")
     title = "left alone" if moment is None else moment.title
-    told = f", in doubt: {', '.join(run.told)}" if run.told else ""
+    notes = f", in doubt: {', '.join(run.decided)}" if run.decided else ""
+    if yardstick is not None and judge.went_its_own_way(yardstick, end):
+        notes += ", went its own way once told of the restart"
     print(f"{'FAIL' if run.problems else 'ok  '} {number:2}  {title:58} {time.monotonic() - began:5.1f} s  "
-          f"{judge.summary(run.at_kill, end)}{told}", flush=True)
+          f"{judge.summary(run.at_kill, end)}{notes}", flush=True)
     for problem in run.problems:
         print(f"         {problem}", flush=True)
     return end, not run.problems
