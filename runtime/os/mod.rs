@@ -10,6 +10,13 @@ mod other;
 #[cfg(not(unix))]
 use other as here;
 
+#[cfg(feature = "agents")]
+mod launch;
+#[cfg(feature = "agents")]
+mod pathext;
+
 pub(crate) use here::{
     create_private, ignore_file_size_signal, kill_self, make_private_dir, network_filesystem, sync_dir,
 };
+#[cfg(feature = "agents")]
+pub(crate) use launch::{GroupLauncher, spawn_detached};

@@ -3,6 +3,13 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
+#[cfg(feature = "agents")]
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 /// Creates a file, or fails if there is one.
 pub(crate) fn create_private(path: &Path) -> io::Result<File> {
@@ -37,3 +44,45 @@ pub(crate) fn kill_self() -> ! {
 
 /// There is no such signal here.
 pub(crate) fn ignore_file_size_signal() {}
+
+/// What to start for this program: the standard library finds `x.exe` alone, and `npx` is a script.
+#[cfg(feature = "agents")]
+pub(crate) fn program(program: &Path, env: &BTreeMap<OsString, OsString>) -> PathBuf {
+    super::pathext::find(program, env, Path::is_file).unwrap_or_else(|| program.to_owned())
+}
+
+/// Keeps Ctrl-C away from the process, and a console window from the screen.
+#[cfg(feature = "agents")]
+pub(crate) fn own_group(command: &mut Command) {
+    const CREATE_NEW_PROCESS_GROUP: u32 = 0x0000_0200;
+    const CREATE_NO_WINDOW: u32 = 0x0800_0000;
+    flags(command, CREATE_NEW_PROCESS_GROUP | CREATE_NO_WINDOW);
+}
+
+/// Cuts a process off from the console.
+#[cfg(feature = "agents")]
+pub(crate) fn detach(command: &mut Command) {
+    const DETACHED_PROCESS: u32 = 0x0000_0008;
+    const CREATE_NEW_PROCESS_GROUP: u32 = 0x0000_0200;
+    flags(command, DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP);
+}
+
+#[cfg(all(feature = "agents", windows))]
+fn flags(command: &mut Command, flags: u32) {
+    use std::os::windows::process::CommandExt as _;
+    command.creation_flags(flags);
+}
+
+#[cfg(all(feature = "agents", not(windows)))]
+fn flags(_command: &mut Command, _flags: u32) {}
+
+/// Ends a process and those it has started. Windows has no groups to end, and a job object needs unsafe code or a heavy crate:
+/// `taskkill` walks the tree, and misses a grandchild whose parent has ended before.
+#[cfg(feature = "agents")]
+pub(crate) fn kill_group(head: u32) {
+    let mut taskkill = Command::new("taskkill");
+    taskkill.args(["/T", "/F", "/PID"]).arg(head.to_string());
+    own_group(&mut taskkill);
+    // An error means that all have ended already.
+    let _ = taskkill.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+}

@@ -4,6 +4,8 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+#[cfg(feature = "agents")]
+use std::{collections::BTreeMap, ffi::OsString, os::unix::process::CommandExt as _, path::PathBuf, process::Command};
 
 /// Creates a file that only its owner can read, or fails if there is one.
 pub(crate) fn create_private(path: &Path) -> io::Result<File> {
@@ -58,4 +60,30 @@ pub(crate) fn ignore_file_size_signal() {
     // The standard library offers no way without unsafe code; signal-hook's flag replaces the default action.
     let flag = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, flag);
+}
+
+/// What to start for this program: the system looks in the `PATH` of the new environment by itself.
+#[cfg(feature = "agents")]
+pub(crate) fn program(program: &Path, _env: &BTreeMap<OsString, OsString>) -> PathBuf {
+    program.to_owned()
+}
+
+/// Makes the process the head of a group of its own.
+#[cfg(feature = "agents")]
+pub(crate) fn own_group(command: &mut Command) {
+    command.process_group(0);
+}
+
+/// Cuts a process off from the terminal's signals: they go to the terminal's groups only.
+#[cfg(feature = "agents")]
+pub(crate) fn detach(command: &mut Command) {
+    command.process_group(0);
+}
+
+/// Ends every process of the group that this one heads, at once. The head must not have been waited for.
+#[cfg(feature = "agents")]
+pub(crate) fn kill_group(head: u32) {
+    let Some(group) = i32::try_from(head).ok().and_then(rustix::process::Pid::from_raw) else { return };
+    // An error means that all have ended already.
+    let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
 }
