@@ -59,7 +59,8 @@ CREATE INDEX heads_owner ON heads (owner) WHERE owner IS NOT NULL;
 CREATE TABLE notes (
     run    INTEGER PRIMARY KEY REFERENCES runs (key),
     status TEXT,
-    error  TEXT
+    error  TEXT,
+    help   TEXT
 ) STRICT;
 
 -- What others send to a run: outside its chain and its fence. The delivery empties a row in its own commit;

@@ -283,7 +283,7 @@ impl Abide {
             }
         }
         drop(std::mem::take(&mut self.threads));
-        drop(self.inner);
+        self.inner.writer.stop();
         if let Some(writer) = self.writer.take() {
             let _ = tokio::task::spawn_blocking(move || writer.join()).await;
         }

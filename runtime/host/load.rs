@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use abide_engine::event::{Command, HostEvent, Start, Verdict};
-use abide_engine::{Effect, Fault, Machine, OpenWhat, Row, StepId};
+use abide_engine::{Effect, Fault, Machine, OpenWhat, Row, StepId, WorkflowFn};
 use tokio::sync::oneshot;
 
 use super::act::Alarm;
@@ -22,22 +22,32 @@ impl Shard {
     /// Begins a run: its machine takes its first turn, and that is committed together with its creation.
     pub(crate) fn begin(&mut self, start: StartRun, reply: oneshot::Sender<Result<Started, HostError>>) {
         let token = self.token();
-        match self.first_turn(token, &start) {
-            Ok((run, row)) => self.commit_start(run, &row, start, reply),
+        let definition = Definition { body: start.definition.clone(), root: start.root.clone() };
+        match self.inner.workflow(&start.id, &start.workflow, &definition) {
             Err(error) => {
                 let _ = reply.send(Err(error));
             }
+            Ok(workflow) => match self.first_turn(token, &start, workflow) {
+                Ok((run, row)) => self.commit_start(run, &row, start, reply),
+                Err(fault) => self.create_diverged(start, &fault, reply),
+            },
         }
     }
 
-    fn first_turn(&mut self, token: u64, start: &StartRun) -> Result<(Resident, Row), HostError> {
-        let definition = Definition { body: start.definition.clone(), root: start.root.clone() };
-        let workflow = self.inner.workflow(&start.id, &start.workflow, &definition)?;
+    /// A run whose very first turn breaks a rule exists all the same, parked: mended code resumes it.
+    fn create_diverged(&self, start: StartRun, fault: &Fault, reply: oneshot::Sender<Result<Started, HostError>>) {
+        let done = Box::new(move |result| {
+            let _ = reply.send(result);
+        });
+        let error = Some((fault.to_string(), fault.help()));
+        let job = store::StartRun { status: "diverged", error, ..start.created(None, self.inner.now_ms(), done) };
+        self.inner.writer.submit(Box::new(job));
+    }
+
+    fn first_turn(&self, token: u64, start: &StartRun, workflow: WorkflowFn) -> Result<(Resident, Row), Fault> {
         let mut machine =
             Machine::new(start.id.clone(), workflow, self.inner.resources.clone(), alarm(&self.to, token));
-        machine
-            .start(&start.workflow, start.seed, start.input.clone(), self.inner.now_ms())
-            .map_err(|fault| diverged(&start.id, &fault))?;
+        machine.start(&start.workflow, start.seed, start.input.clone(), self.inner.now_ms())?;
         let row = machine.take_row().unwrap_or_default();
         Ok((resident(token, 0, &start.id, &start.workflow, machine), row))
     }
@@ -220,7 +230,7 @@ impl Shard {
 
     /// Writes that a run is parked as diverged, and why.
     pub(crate) fn write_diverged(&self, key: RunKey, epoch: i64, fault: &Fault) {
-        let (why, now) = (fault.to_string(), self.inner.now_ms());
+        let (why, help, now) = (fault.to_string(), fault.help(), self.inner.now_ms());
         let (job, _) = Reply::new(move |tx: &store::Tx<'_>| {
             let changed = tx.conn.execute(
                 "UPDATE heads SET status = 'diverged', waiting_for = NULL, until_ms = NULL, owner = NULL, updated_ms = ?3
@@ -229,8 +239,9 @@ impl Shard {
             )?;
             if changed == 1 {
                 tx.conn.execute(
-                    "INSERT INTO notes (run, error) VALUES (?1, ?2) ON CONFLICT (run) DO UPDATE SET error = ?2",
-                    rusqlite::params![key, why],
+                    "INSERT INTO notes (run, error, help) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (run) DO UPDATE SET error = ?2, help = ?3",
+                    rusqlite::params![key, why, help],
                 )?;
             }
             Ok(())

@@ -47,6 +47,7 @@ impl StartRun {
             waiting_for: None,
             until_ms: None,
             note: None,
+            error: None,
             now_ms,
             started: None,
             done,
@@ -178,7 +179,7 @@ impl Run {
             }
             if row.status == "diverged" {
                 let why = row.error.clone().unwrap_or_default();
-                let help = "mend the code, then `abide resume`".to_owned();
+                let help = row.help.clone().unwrap_or_else(|| "mend the code, then `abide resume`".to_owned());
                 return Ok(Some(Settled::Stopped(HostError::Diverged { run: row.id, why, help })));
             }
             let info = RunInfo::of(reader, row);

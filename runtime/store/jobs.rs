@@ -41,6 +41,8 @@ pub(crate) struct StartRun {
     pub(crate) waiting_for: Option<&'static str>,
     pub(crate) until_ms: Option<i64>,
     pub(crate) note: Option<String>,
+    /// Why it is parked from the start, and what to do.
+    pub(crate) error: Option<(String, &'static str)>,
     pub(crate) now_ms: i64,
     /// What came of it, set by `apply`.
     pub(crate) started: Option<Started>,
@@ -93,8 +95,11 @@ impl Job for StartRun {
                  VALUES (?1, ?2, ?2, 1, ?3, ?4, ?5, ?6, ?7)",
             )?
             .execute(params![key, head, self.owner, self.status, self.waiting_for, self.until_ms, self.now_ms])?;
-        if let Some(note) = &self.note {
-            tx.conn.prepare_cached("INSERT INTO notes (run, status) VALUES (?1, ?2)")?.execute(params![key, note])?;
+        if self.note.is_some() || self.error.is_some() {
+            let (error, help) = self.error.clone().unzip();
+            tx.conn
+                .prepare_cached("INSERT INTO notes (run, status, error, help) VALUES (?1, ?2, ?3, ?4)")?
+                .execute(params![key, self.note, error, help])?;
         }
         self.started = Some(Started::New { key, head });
         Ok(())

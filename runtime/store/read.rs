@@ -39,6 +39,7 @@ pub(crate) struct RunRow {
     pub(crate) updated_ms: i64,
     pub(crate) note: Option<String>,
     pub(crate) error: Option<String>,
+    pub(crate) help: Option<String>,
 }
 
 /// The owner of a run.
@@ -50,7 +51,7 @@ pub(crate) struct Found {
 }
 
 const RUN: &str = "SELECT r.key, r.id, r.workflow, r.definition, r.root, r.parent, r.parent_step, r.created_ms,
-        h.base, h.head, h.epoch, h.owner, o.pid, o.file, h.status, h.waiting_for, h.until_ms, h.updated_ms, n.status, n.error
+        h.base, h.head, h.epoch, h.owner, o.pid, o.file, h.status, h.waiting_for, h.until_ms, h.updated_ms, n.status, n.error, n.help
     FROM runs r JOIN heads h ON h.run = r.key LEFT JOIN owners o ON o.id = h.owner LEFT JOIN notes n ON n.run = r.key";
 
 fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
@@ -82,6 +83,7 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         updated_ms: row.get(17)?,
         note: row.get(18)?,
         error: row.get(19)?,
+        help: row.get(20)?,
     })
 }
 
@@ -222,8 +224,9 @@ impl Reader {
 
     /// What SQLite's own check finds, if it finds something.
     pub(crate) fn integrity(&self) -> Result<Option<String>, HostError> {
-        let found =
-            self.one("SELECT integrity_check FROM pragma_integrity_check(?1)", &1, |row| row.get::<_, String>(0))?;
+        let found = patiently(|| {
+            self.conn.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0)).optional()
+        })?;
         Ok(found.filter(|text| text != "ok"))
     }
 

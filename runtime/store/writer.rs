@@ -53,7 +53,8 @@ impl Tx<'_> {
 /// The way to the writer thread.
 #[derive(Clone)]
 pub(crate) struct Writer {
-    queue: mpsc::Sender<Box<dyn Job>>,
+    /// A job, or `None`: the last word.
+    queue: mpsc::Sender<Option<Box<dyn Job>>>,
     others: Arc<AtomicBool>,
 }
 
@@ -72,9 +73,14 @@ impl Writer {
 
     /// Queues a job. If the thread is gone, the job hears of it at once.
     pub(crate) fn submit(&self, job: Box<dyn Job>) {
-        if let Err(mpsc::SendError(job)) = self.queue.send(job) {
+        if let Err(mpsc::SendError(Some(job))) = self.queue.send(Some(job)) {
             job.finish(Err(HostError::ShuttingDown));
         }
+    }
+
+    /// Ends the thread when what is queued has been written. Jobs that come later hear that it is gone.
+    pub(crate) fn stop(&self) {
+        let _ = self.queue.send(None);
     }
 
     /// Writes with a closure and waits for the commit.
@@ -129,11 +135,20 @@ where
     }
 }
 
-fn run(conn: Connection, jobs: &mpsc::Receiver<Box<dyn Job>>, others: &AtomicBool) {
+fn run(conn: Connection, jobs: &mpsc::Receiver<Option<Box<dyn Job>>>, others: &AtomicBool) {
     let mut commits = 0_u32;
-    while let Ok(first) = jobs.recv() {
+    let mut stopping = false;
+    while !stopping && let Ok(Some(first)) = jobs.recv() {
         let mut batch = vec![first];
-        batch.extend(jobs.try_iter().take(BATCH - 1));
+        for next in jobs.try_iter().take(BATCH - 1) {
+            match next {
+                Some(job) => batch.push(job),
+                None => {
+                    stopping = true;
+                    break;
+                }
+            }
+        }
         crash::point("commit.before");
         let results = commit(&conn, &mut batch);
         crash::point("commit.after");

@@ -1,0 +1,3 @@
+//! Tests of the SQLite host through its public API.
+
+mod basics;
