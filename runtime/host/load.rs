@@ -201,8 +201,7 @@ impl Shard {
         let now = self.inner.now_ms();
         if let Err(fault) = replay(&mut run, &row, rows, now, old) {
             let error = diverged(&row.id, &fault);
-            self.write_diverged(key, epoch, &fault);
-            self.inner.settled(key, &Settled::Stopped(error.clone()));
+            self.write_diverged(key, epoch, &fault, error.clone());
             return Err(error);
         }
         let replayed = run.replayed;
@@ -228,10 +227,10 @@ impl Shard {
         self.inner.writer.submit(job);
     }
 
-    /// Writes that a run is parked as diverged, and why.
-    pub(crate) fn write_diverged(&self, key: RunKey, epoch: i64, fault: &Fault) {
+    /// Writes that a run is parked as diverged, and why; then tells those who wait for it.
+    pub(crate) fn write_diverged(&self, key: RunKey, epoch: i64, fault: &Fault, error: HostError) {
         let (why, help, now) = (fault.to_string(), fault.help(), self.inner.now_ms());
-        let (job, _) = Reply::new(move |tx: &store::Tx<'_>| {
+        let (job, written) = Reply::new(move |tx: &store::Tx<'_>| {
             let changed = tx.conn.execute(
                 "UPDATE heads SET status = 'diverged', waiting_for = NULL, until_ms = NULL, owner = NULL, updated_ms = ?3
                  WHERE run = ?1 AND epoch = ?2",
@@ -247,6 +246,11 @@ impl Shard {
             Ok(())
         });
         self.inner.writer.submit(job);
+        let inner = self.inner.clone();
+        self.inner.runtime.spawn(async move {
+            let _ = written.await;
+            inner.settled(key, &Settled::Stopped(error));
+        });
     }
 }
 

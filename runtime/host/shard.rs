@@ -333,10 +333,7 @@ impl Shard {
         let error = diverged(&run.id, fault);
         let (key, epoch) = (run.key, run.epoch);
         self.remove(token);
-        if key != 0 {
-            self.write_diverged(key, epoch, fault);
-        }
-        self.inner.settled(key, &Settled::Stopped(error));
+        self.write_diverged(key, epoch, fault, error);
     }
 
     pub(crate) fn remove(&mut self, token: u64) {
