@@ -5,6 +5,9 @@ use abide_llm::Redactor;
 use rmcp::model::{ErrorData, ServerResult};
 use serde_json::{Value, json};
 
+/// The key in a result's `_meta`.
+const SESSION: &str = "io.abide/session";
+
 /// The result for the journal. `limit` is in bytes of JSON; a larger one becomes an error result that says so.
 pub(crate) fn result(answer: ServerResult, limit: usize, redactor: &Redactor) -> Value {
     let mut value = match answer {
@@ -32,6 +35,19 @@ pub(crate) fn result(answer: ServerResult, limit: usize, redactor: &Redactor) ->
     }
     redactor.hide_value(&mut value);
     value
+}
+
+/// The result with the id of the connection it came by, where the agent loop looks for it: a new one tells the model that
+/// the server has lost what it kept in memory.
+pub(crate) fn with_session(mut result: Value, session: &str) -> Value {
+    if let Some(result) = result.as_object_mut() {
+        let meta = result.entry("_meta").or_insert_with(|| json!({}));
+        if !meta.is_object() {
+            *meta = json!({});
+        }
+        meta[SESSION] = session.into();
+    }
+    result
 }
 
 /// A JSON-RPC error (an unknown tool, invalid arguments) is an answer, too.
@@ -76,6 +92,22 @@ mod tests {
         assert_eq!(answer(value, 1_000), expected);
         let unknown = json!({"content": [{"type": "hologram", "data": 1}]});
         assert_eq!(answer(unknown.clone(), 1_000), unknown);
+    }
+
+    #[test]
+    fn the_session_is_added_to_what_the_server_says() {
+        let session = json!({"io.abide/session": "s1"});
+        for (meta, expected) in [
+            (None, session.clone()),
+            (Some(json!(null)), session.clone()),
+            (Some(json!({"a": 1})), json!({"a": 1, "io.abide/session": "s1"})),
+        ] {
+            let mut result = json!({"content": []});
+            if let Some(meta) = meta {
+                result["_meta"] = meta;
+            }
+            assert_eq!(with_session(result, "s1")["_meta"], expected);
+        }
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub(crate) struct Connection {
     ended: watch::Receiver<bool>,
     kill: Mutex<Box<dyn KillGroup>>,
     stderr: Stderr,
+    session: String,
 }
 
 impl Connection {
@@ -87,6 +88,7 @@ impl Connection {
                     ended,
                     kill: Mutex::new(process.kill),
                     stderr,
+                    session: session_id(),
                 });
             }
             Ok(Err(error)) => explain(&error),
@@ -99,6 +101,11 @@ impl Connection {
     /// True once the server has ended or its pipes are broken.
     pub(crate) fn is_closed(&self) -> bool {
         *self.ended.borrow() || self.peer.is_transport_closed()
+    }
+
+    /// An id of this connection alone: whoever sees another one knows that the server was started anew.
+    pub(crate) fn session(&self) -> &str {
+        &self.session
     }
 
     /// True if the server has not said that it has no tools.
@@ -188,6 +195,13 @@ fn lifecycle(era: Era) -> ClientLifecycleMode {
             legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
         },
     }
+}
+
+/// 64 random bits as text.
+fn session_id() -> String {
+    // Without a source of randomness the clock still differs from one start to the next.
+    let clock = || std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_nanos() as u64);
+    format!("{:016x}", getrandom::u64().unwrap_or_else(|_| clock()))
 }
 
 /// What went wrong, and whether the server ended.

@@ -83,6 +83,24 @@ pub(crate) fn launch_spec(
     Ok(LaunchSpec { program: program(&command, root), args, env: environment, cwd })
 }
 
+/// Tells the redactor every secret that this server would be started with, as far as it is set; starts nothing. Best done
+/// before anything of a run is written: what is written earlier cannot be hidden any more.
+pub fn teach_secrets(server: &ServerConfig, root: &Path, vars: &dyn Vars, redactor: &Redactor) {
+    let vars = ProjectVars { vars, root };
+    let learn = |reference: &SecretRef| reference.teach(&Private(&vars), redactor);
+    let text = |text: &String| learn(&SecretRef::Template(text.clone()));
+    match &server.transport {
+        Transport::Stdio { command, args, env, cwd } => {
+            [command].into_iter().chain(args).chain(cwd).for_each(text);
+            env.values().for_each(learn);
+        }
+        Transport::Http { url, headers } => {
+            text(url);
+            headers.values().for_each(learn);
+        }
+    }
+}
+
 fn inherited() -> BTreeMap<OsString, OsString> {
     INHERITED.iter().filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?))).collect()
 }
@@ -200,6 +218,17 @@ mod tests {
         let text = "sk-0123456789 home-of-somebody information literal-secret";
         let expected = "${KEY} home-of-somebody information ${mcpServers.s.env.LITERAL}";
         assert_eq!(redactor.mask(text), expected);
+    }
+
+    #[test]
+    fn secrets_are_taught_without_a_start_and_without_an_error() {
+        let text = r#"{"mcpServers": {"s": {"command": "${UNSET}", "args": ["--key=${KEY}", "${HOME}"],
+            "env": {"LITERAL": "literal-secret", "GONE": "${UNSET}"}}}}"#;
+        let server = parse_servers(text, ".mcp.json").unwrap().remove(0);
+        let redactor = Redactor::default();
+        teach_secrets(&server, Path::new("root"), &Fixed(text), &redactor);
+        let said = redactor.mask("sk-0123456789 home-of-somebody literal-secret").into_owned();
+        assert_eq!(said, "${KEY} home-of-somebody ${mcpServers.s.env.LITERAL}");
     }
 
     #[test]

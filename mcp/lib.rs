@@ -35,6 +35,7 @@ mod wire;
 pub use config::{ConfigError, ServerConfig, Transport, load_file, load_project};
 pub use config_file::{literal_at, parse_servers};
 pub use consent::{Consent, consent_hash, consent_lines};
+pub use environment::teach_secrets;
 pub use launch::{KillGroup, LaunchSpec, Launched, Launcher, PlainLauncher};
 pub use names::tool_names;
 pub use policy::{DEFAULT_TIMEOUT_S, Decision, Hints, RuleError, Rules, ToolRule};

@@ -162,8 +162,13 @@ impl Servers {
         let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
         let meta = RequestMetaObject::from(meta.into_iter().collect::<Map<_, _>>());
         match connection.request(request, meta).await {
-            Ok(result) => Ok(answer::result(result, host.limits.result_bytes, &host.redactor)),
-            Err(Failure::Refused(error)) => Ok(answer::refusal(&error, &host.redactor)),
+            Ok(result) => {
+                let result = answer::result(result, host.limits.result_bytes, &host.redactor);
+                Ok(answer::with_session(result, connection.session()))
+            }
+            Err(Failure::Refused(error)) => {
+                Ok(answer::with_session(answer::refusal(&error, &host.redactor), connection.session()))
+            }
             Err(Failure::NotSent) => Err(did_not_happen(format!(
                 "the MCP server `{server}` had ended before the call of `{tool}` was sent: it is started anew"
             ))),

@@ -111,8 +111,13 @@ async fn a_death_in_mid_call_is_in_doubt_for_everyone_and_the_next_use_starts_it
     assert_eq!(*error.kind(), ErrorKind::InDoubt);
     assert!(error.message().contains("`fix`") && error.message().contains("segmentation fault at ${KEY}"), "{error}");
     assert_eq!(*hanging.await.unwrap().unwrap_err().kind(), ErrorKind::InDoubt);
-    assert!(run(&servers, "echo").await.is_ok());
+    let session =
+        |result: &Value| result.pointer("/_meta/io.abide~1session").and_then(Value::as_str).map(str::to_owned);
+    let [first, second] = [run(&servers, "echo").await.unwrap(), run(&servers, "unknown").await.unwrap()];
+    assert!(session(&first).is_some() && session(&first) == session(&second), "{first} {second}");
     assert_eq!((launcher.count(), servers.generation("fix")), (2, 2));
+    assert!(run(&servers, "die").await.is_err());
+    assert_ne!(session(&run(&servers, "echo").await.unwrap()), session(&first), "another connection, another id");
 }
 
 #[tokio::test]
