@@ -246,6 +246,11 @@ impl Machine {
         self.workflow.clone()
     }
 
+    /// The handles that it is lent.
+    pub fn resources(&self) -> Resources {
+        self.shared.resources.clone()
+    }
+
     /// What the next row will hold so far.
     pub fn pending(&self) -> &[Delivery] {
         &self.row.deliveries

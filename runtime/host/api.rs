@@ -296,7 +296,7 @@ impl Inner {
         if is_ended(&row.status) {
             return Ok(());
         }
-        if !self.workflows.contains_key(&row.workflow) {
+        if !self.knows(&row.workflow) {
             return Err(HostError::NoWorkflow { run: row.id, workflow: row.workflow });
         }
         let own = self.owner_id().await?;
@@ -329,7 +329,7 @@ impl Inner {
     pub(crate) async fn adopt(&self, key: RunKey) -> Result<(), HostError> {
         let Some(row) = self.read(|reader| reader.run(key))? else { return Ok(()) };
         let open = matches!(row.status.as_str(), "running" | "waiting");
-        if !open || !self.workflows.contains_key(&row.workflow) {
+        if !open || !self.knows(&row.workflow) {
             return Ok(());
         }
         self.take(row, false).await

@@ -26,8 +26,17 @@ pub struct Definition {
     pub root: Option<String>,
 }
 
-/// Makes the workflow of a run from its definition.
-pub type Factory = Arc<dyn Fn(&Definition) -> Result<WorkflowFn, HostError> + Send + Sync>;
+/// A workflow that was made for one run, and the handles that this run is lent.
+pub struct Made {
+    /// The workflow.
+    pub workflow: WorkflowFn,
+    /// What `ctx.resource::<T>()` finds in this run.
+    pub resources: Resources,
+}
+
+/// Makes the workflow of a run from its definition; `resources` are those of the host. The run's workflow may be called
+/// `NAME:whatever`: the factory is found by the part before the colon.
+pub type Factory = Arc<dyn Fn(&Definition, Resources) -> Result<Made, HostError> + Send + Sync>;
 
 /// A workflow as it was registered.
 #[derive(Clone)]
@@ -131,11 +140,25 @@ impl Inner {
         self.owner.get().map_or(0, |(_, id)| *id)
     }
 
-    /// The workflow of this name, made from the run's definition if it has one.
-    pub(crate) fn workflow(&self, run: &str, name: &str, definition: &Definition) -> Result<WorkflowFn, HostError> {
-        match self.workflows.get(name) {
-            Some(Registered::Code(f)) => Ok(f.clone()),
-            Some(Registered::Made(make)) => make(definition),
+    /// What was registered for this workflow.
+    fn registered(&self, name: &str) -> Option<&Registered> {
+        let made = || match name.split_once(':').and_then(|(factory, _)| self.workflows.get(factory)) {
+            Some(Registered::Code(_)) | None => None,
+            made => made,
+        };
+        self.workflows.get(name).or_else(made)
+    }
+
+    /// Can this process work on runs of this workflow?
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        self.registered(name).is_some()
+    }
+
+    /// The workflow of this name, made from the run's definition if it has one, and the handles it is lent.
+    pub(crate) fn workflow(&self, run: &str, name: &str, definition: &Definition) -> Result<Made, HostError> {
+        match self.registered(name) {
+            Some(Registered::Code(f)) => Ok(Made { workflow: f.clone(), resources: self.resources.clone() }),
+            Some(Registered::Made(make)) => make(definition, self.resources.clone()),
             None => Err(HostError::NoWorkflow { run: run.to_owned(), workflow: name.to_owned() }),
         }
     }

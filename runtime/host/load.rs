@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use abide_engine::event::{Command, HostEvent, Start, Verdict};
-use abide_engine::{Effect, Fault, Machine, OpenWhat, Row, StepId, WorkflowFn};
+use abide_engine::{Effect, Fault, Machine, OpenWhat, Row, StepId};
 use tokio::sync::oneshot;
 
 use super::act::Alarm;
-use super::inner::Definition;
+use super::inner::{Definition, Made};
 use super::progress::{Progress, ProgressKind};
 use super::resident::{LettingGo, Resident, StepState};
 use super::run::{Settled, StartRun};
@@ -27,7 +27,7 @@ impl Shard {
             Err(error) => {
                 let _ = reply.send(Err(error));
             }
-            Ok(workflow) => match self.first_turn(token, &start, workflow) {
+            Ok(made) => match self.first_turn(token, &start, made) {
                 Ok((run, row)) => self.commit_start(run, &row, start, reply),
                 Err(fault) => self.create_diverged(start, &fault, reply),
             },
@@ -44,9 +44,8 @@ impl Shard {
         self.inner.writer.submit(Box::new(job));
     }
 
-    fn first_turn(&self, token: u64, start: &StartRun, workflow: WorkflowFn) -> Result<(Resident, Row), Fault> {
-        let mut machine =
-            Machine::new(start.id.clone(), workflow, self.inner.resources.clone(), alarm(&self.to, token));
+    fn first_turn(&self, token: u64, start: &StartRun, made: Made) -> Result<(Resident, Row), Fault> {
+        let mut machine = Machine::new(start.id.clone(), made.workflow, made.resources, alarm(&self.to, token));
         machine.start(&start.workflow, start.seed, start.input.clone(), self.inner.now_ms())?;
         let row = machine.take_row().unwrap_or_default();
         Ok((resident(token, 0, &start.id, &start.workflow, machine), row))
@@ -181,15 +180,15 @@ impl Shard {
             return Err(HostError::Owned { run: row.id, pid: row.owner.map_or(0, |o| o.pid) });
         }
         let definition = Definition { body: definition, root: row.root.clone() };
-        let workflow = match self.inner.workflow(&row.id, &row.workflow, &definition) {
-            Ok(workflow) => workflow,
+        let Made { workflow, resources } = match self.inner.workflow(&row.id, &row.workflow, &definition) {
+            Ok(made) => made,
             Err(error) => {
                 self.release_sleeping(key, epoch);
                 return Err(error);
             }
         };
         let token = old.as_ref().map_or_else(|| self.token(), |old| old.token);
-        let machine = Machine::new(row.id.clone(), workflow, self.inner.resources.clone(), alarm(&self.to, token));
+        let machine = Machine::new(row.id.clone(), workflow, resources, alarm(&self.to, token));
         let mut run = resident(token, key, &row.id, &row.workflow, machine);
         (run.epoch, run.head) = (epoch, row.head);
         run.hash = rows.last().map_or_else(|| run_hash(&row.id), |last| last.hash);

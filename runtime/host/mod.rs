@@ -22,6 +22,6 @@ mod watch;
 pub use api::{Abide, RunInfo, Start};
 pub use builder::Builder;
 pub(crate) use inner::null;
-pub use inner::{Definition, Factory};
+pub use inner::{Definition, Factory, Made};
 pub use progress::{Progress, ProgressKind};
 pub use run::{Run, Settled};

@@ -432,7 +432,7 @@ impl Resident {
         let before = self.machine.seed();
         let seed = Seed { generation: before.generation + 1, ..before };
         let alarm = super::shard::alarm(shop.to, self.token);
-        let resources = shop.inner.resources.clone();
+        let resources = self.machine.resources();
         let mut machine = Machine::new(self.id.to_string(), self.machine.workflow(), resources, alarm);
         machine.start(&self.workflow, seed, input, now.max(self.machine.now_ms()))?;
         self.machine = machine;
