@@ -33,7 +33,12 @@ impl Resident {
         drop(retired);
         (self.head, self.hash, self.failures) = (tail.head, tail.hash, 0);
         self.tell_ended(shop, &delivered);
+        let waits = state.status == "waiting" && state != self.state;
         self.state = state;
+        if let Some(what) = self.state.waiting_for.filter(|_| waits) {
+            let what = ProgressKind::Waiting { what, until_ms: self.state.until_ms };
+            shop.inner.tell(|| Progress { run: self.id.clone(), what });
+        }
         self.idle_since = shop.inner.now_ms();
         if let Some(ended) = ended {
             shop.inner.settled(self.key, &settled(&ended));
@@ -45,6 +50,10 @@ impl Resident {
                 Act::Start { id, n } => self.start(shop, id, n),
                 Act::Timer { id, due } => alarms.push(Alarm { at: due, id }),
                 Act::Cancel { id } => self.drop_step(&id),
+                Act::Ask { id, wait } => {
+                    let what = || ProgressKind::Asked { id: id.to_string(), wait };
+                    shop.inner.tell(|| Progress { run: self.id.clone(), what: what() });
+                }
             }
         }
         for (id, step) in &self.steps {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use abide_engine::StepKind;
+use abide_engine::{StepKind, Wait};
 
 /// Something that happened to a run that this process works on.
 #[derive(Debug, Clone)]
@@ -46,6 +46,13 @@ pub enum ProgressKind {
         error: String,
         /// Unix milliseconds of the next attempt.
         at_ms: i64,
+    },
+    /// Somebody is asked something: an approval or an answer.
+    Asked {
+        /// The id to answer to.
+        id: String,
+        /// What is expected.
+        wait: Wait,
     },
     /// The run waits.
     Waiting {

@@ -130,6 +130,7 @@ pub(crate) enum Act {
     Start { id: StepId, n: u32 },
     Timer { id: StepId, due: i64 },
     Cancel { id: StepId },
+    Ask { id: StepId, wait: abide_engine::Wait },
 }
 
 /// How a run ended.

@@ -9,12 +9,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::api::RunInfo;
-use super::inner::Inner;
+use super::inner::{Definition, Inner};
 use super::shard::Msg;
 use super::turn::created_row;
 use crate::HostError;
 use crate::report::Report;
-use crate::store::{self, DefinitionRow, RunKey, Sent, StartDone, is_ended, row_hash, run_hash};
+use crate::store::{self, DefinitionRow, RunKey, Sent, StartDone, hold_dead, is_ended, row_hash, run_hash};
 
 /// How often the end of a run that another process works on is looked for.
 const LOOK: Duration = Duration::from_millis(100);
@@ -117,6 +117,15 @@ impl Run {
         })
     }
 
+    /// What it carries besides its input.
+    pub fn definition(&self) -> Result<Definition, HostError> {
+        self.inner.read(|reader| {
+            let row = reader.run(self.key)?.ok_or_else(|| HostError::NoSuchRun { run: self.id.clone() })?;
+            let body = row.definition.map(|key| reader.definition(key)).transpose()?.flatten();
+            Ok(Definition { body, root: row.root })
+        })
+    }
+
     /// Waits for its end, however long that takes, also through parking.
     pub async fn result<T: DeserializeOwned>(&self) -> Result<T, HostError> {
         loop {
@@ -182,7 +191,16 @@ impl Run {
                 let help = row.help.clone().unwrap_or_else(|| "mend the code, then `abide resume`".to_owned());
                 return Ok(Some(Settled::Stopped(HostError::Diverged { run: row.id, why, help })));
             }
+            let nobodys = row.owner.is_none();
             let info = RunInfo::of(reader, row);
+            // Its surroundings stopped it: whoever mends them resumes it.
+            if parked_too
+                && nobodys
+                && info.status == "interrupted"
+                && let Some(why) = info.error
+            {
+                return Ok(Some(Settled::Stopped(HostError::Environment { run: info.id, why })));
+            }
             let parked =
                 info.owner_pid.is_none() && matches!(info.status, "waiting" | "paused") && info.until_ms.is_none();
             Ok((parked && parked_too && info.waiting_for != Some("child")).then_some(Settled::Parked {
@@ -234,12 +252,18 @@ impl Run {
         step: &str,
         value: &T,
     ) -> Result<(), HostError> {
-        let kind = match wait {
-            event::Wait::Signal => "signal",
-            event::Wait::Approval => "approval",
-            event::Wait::Answer => "answer",
-        };
-        self.send(kind, step, text_of("the answer", value)?, None).await.map(|_| ())
+        self.send(kind_of(wait), step, text_of("the answer", value)?, None).await.map(|_| ())
+    }
+
+    /// Like [`Self::answer`] with an id of the sender's choice: the same id is taken once. False if it was there before.
+    pub async fn answer_once<T: Serialize + ?Sized>(
+        &self,
+        wait: event::Wait,
+        step: &str,
+        value: &T,
+        id: &str,
+    ) -> Result<bool, HostError> {
+        self.send(kind_of(wait), step, text_of("the answer", value)?, Some(id)).await
     }
 
     /// Says what became of a step in doubt. The step must be in doubt now.
@@ -275,28 +299,29 @@ impl Run {
     pub async fn pause(&self) -> Result<(), HostError> {
         let row = self.inner.read(|reader| reader.run(self.key))?;
         if let Some(row) = row
-            && row.owner.is_none()
             && !is_ended(&row.status)
         {
-            return self.pause_unowned().await;
+            // A dead owner reads no messages; its lock is held through the commit.
+            let held = row.owner.as_ref().map(|owner| hold_dead(&self.inner.db, &owner.file));
+            if !matches!(held, Some(None)) && self.pause_unowned(row.owner.map(|owner| owner.id)).await? {
+                return Ok(());
+            }
         }
         self.send("pause", "", "null".to_owned(), None).await.map(|_| ())
     }
 
-    async fn pause_unowned(&self) -> Result<(), HostError> {
+    /// Pauses a run that nobody living works on. False if somebody has taken it meanwhile.
+    async fn pause_unowned(&self, dead: Option<i64>) -> Result<bool, HostError> {
         let (key, now) = (self.key, self.inner.now_ms());
-        let changed = self
-            .inner
-            .writer
-            .call(move |tx| {
-                tx.conn.execute(
-                    "UPDATE heads SET status = 'paused', waiting_for = NULL, until_ms = NULL, epoch = epoch + 1, updated_ms = ?2
-                     WHERE run = ?1 AND owner IS NULL AND status IN ('running', 'waiting', 'paused')",
-                    [key, now],
-                )
-            })
-            .await?;
-        if changed == 1 { Ok(()) } else { self.send("pause", "", "null".to_owned(), None).await.map(|_| ()) }
+        let paused = self.inner.writer.call(move |tx| {
+            tx.conn.execute(
+                "UPDATE heads SET status = 'paused', waiting_for = NULL, until_ms = NULL, owner = NULL, epoch = epoch + 1,
+                        updated_ms = ?2
+                 WHERE run = ?1 AND owner IS ?3 AND status IN ('running', 'waiting', 'paused')",
+                rusqlite::params![key, now, dead],
+            )
+        });
+        Ok(paused.await? == 1)
     }
 
     /// Lets go of the run in this process: it stays as it is, and anybody may go on with it.
@@ -308,6 +333,15 @@ impl Run {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         Ok(())
+    }
+}
+
+/// The kind of message that answers such a question.
+fn kind_of(wait: event::Wait) -> &'static str {
+    match wait {
+        event::Wait::Signal => "signal",
+        event::Wait::Approval => "approval",
+        event::Wait::Answer => "answer",
     }
 }
 

@@ -374,6 +374,9 @@ impl Resident {
                 }
                 Command::Sleep { id, due, .. } => plan.acts.push(Act::Timer { id: id.clone(), due: *due }),
                 Command::Signal(signal) => {
+                    if signal.wait != Wait::Signal {
+                        plan.acts.push(Act::Ask { id: signal.id.clone(), wait: signal.wait });
+                    }
                     if let Some(due) = signal.due {
                         plan.acts.push(Act::Timer { id: signal.id.clone(), due });
                     }
