@@ -21,6 +21,8 @@
 //! ```
 
 #[cfg(feature = "agents")]
+pub mod agents;
+#[cfg(feature = "agents")]
 pub mod config;
 mod crash;
 mod error;

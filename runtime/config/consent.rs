@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use abide_engine::Effect;
 use abide_llm::{ModelConfig, Policy, SecretRef, Vars};
 use abide_mcp::ServerConfig;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::abide_toml::ToolEntry;
 use super::discover::Env;
@@ -18,7 +18,7 @@ use super::secrets::FileVars;
 use super::trust::TrustStore;
 
 /// What is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ConsentKind {
@@ -47,7 +47,7 @@ impl ConsentKind {
 }
 
 /// One thing the user is to consent to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConsentRequest {
     /// What is asked for.
     pub kind: ConsentKind,

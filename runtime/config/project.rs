@@ -167,11 +167,7 @@ impl Project {
 
     /// What the user has consented to so far. A damaged record is an error.
     pub fn consented(&self) -> Result<Consented, ConfigError> {
-        let store = match TrustStore::open(&self.env) {
-            Ok(store) => Some(store),
-            Err(ConfigError::NoUserFolder) => None,
-            Err(error) => return Err(error),
-        };
+        let store = record(&self.env)?;
         let vars = self.vars();
         let requests = Requests::new(&self.root, &vars);
         let own = self.servers.values().filter(|server| !server.from_project);
@@ -180,6 +176,15 @@ impl Project {
         let inline = users.iter().filter(|agent| agent.origin == Origin::User).flat_map(|agent| &agent.inline_servers);
         own.extend(inline.map(|server| requests.start(server, None).hash));
         Ok(Consented::new(&self.root, &self.env, store, own))
+    }
+
+    /// The same for the root that a run has stored, also where its files are gone or broken by now: then the record alone
+    /// counts.
+    pub fn consented_at(root: &Path, env: &Env) -> Result<Consented, ConfigError> {
+        match Self::load_at(root, env) {
+            Ok(project) => project.consented(),
+            Err(_) => Ok(Consented::new(root, env, record(env)?, BTreeSet::new())),
+        }
     }
 
     /// All that this project's files need consent for, in a fixed order: servers, their annotations, tools, models.
@@ -286,6 +291,15 @@ impl Project {
         })?;
         let servers = servers.into_values().cloned().collect();
         Ok(abide_mcp::Project { root: self.root.clone(), servers, rules, trusted, vars: Arc::new(self.vars()) })
+    }
+}
+
+/// The user's record; none where there is no folder of the user's.
+fn record(env: &Env) -> Result<Option<TrustStore>, ConfigError> {
+    match TrustStore::open(env) {
+        Ok(store) => Ok(Some(store)),
+        Err(ConfigError::NoUserFolder) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -34,9 +34,9 @@ pub struct Made {
     pub resources: Resources,
 }
 
-/// Makes the workflow of a run from its definition; `resources` are those of the host. The run's workflow may be called
+/// Makes the workflow of a run from its id, its definition and the host's own handles. The run's workflow may be called
 /// `NAME:whatever`: the factory is found by the part before the colon.
-pub type Factory = Arc<dyn Fn(&Definition, Resources) -> Result<Made, HostError> + Send + Sync>;
+pub type Factory = Arc<dyn Fn(&str, &Definition, Resources) -> Result<Made, HostError> + Send + Sync>;
 
 /// A workflow as it was registered.
 #[derive(Clone)]
@@ -158,7 +158,7 @@ impl Inner {
     pub(crate) fn workflow(&self, run: &str, name: &str, definition: &Definition) -> Result<Made, HostError> {
         match self.registered(name) {
             Some(Registered::Code(f)) => Ok(Made { workflow: f.clone(), resources: self.resources.clone() }),
-            Some(Registered::Made(make)) => make(definition, self.resources.clone()),
+            Some(Registered::Made(make)) => make(run, definition, self.resources.clone()),
             None => Err(HostError::NoWorkflow { run: run.to_owned(), workflow: name.to_owned() }),
         }
     }

@@ -1,0 +1,126 @@
+//! What a run of an agent carries besides its input (DESIGN rule 14): everything that was read from files when it began.
+//! Secrets are in it only as references. It decides nothing and starts nothing.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use abide_llm::{Agent, Redactor, Vars};
+use abide_mcp::{ServerConfig, ToolRule};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{AgentDef, ConfigError, ConsentKind, ConsentRequest, Consented, Project};
+use crate::{Definition, HostError};
+
+/// The layout that this build writes, and the newest that it reads.
+const VERSION: u32 = 1;
+
+/// An agent with all that it needs, as a run has pinned it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentRun {
+    version: u32,
+    /// The agent, its model included; its texts are in the written form of [`Redactor`].
+    pub agent: Agent,
+    /// The declarations of its servers.
+    pub servers: Vec<ServerConfig>,
+    /// The rules for tools, as the files say them: which of them hold is settled by `consents`.
+    pub rules: Vec<ToolRule>,
+    /// The servers whose annotations the files believe; which of them are believed is settled by `consents`.
+    pub trusted: BTreeSet<String>,
+    /// All that the files need the user's consent for. Whether it was given is looked up when the run goes on.
+    pub consents: Vec<ConsentRequest>,
+}
+
+impl AgentRun {
+    /// What a run of this agent pins; `model` is the name of a model that takes the place of the agent's own.
+    pub fn pin(project: &Project, def: &AgentDef, model: Option<&str>) -> Result<Self, ConfigError> {
+        let servers = project.servers_of(def)?;
+        let mut agent = Agent::new(&def.name)
+            .instructions(&def.instructions)
+            .model(project.model_named(model.or(def.model.as_deref()))?)
+            .servers(servers.iter().map(|server| server.name.clone()))
+            .deny(def.disallowed.iter().cloned());
+        agent.allow.clone_from(&def.tools);
+        agent.max_turns = def.max_turns.unwrap_or(agent.max_turns);
+        // What the files say is pinned whole; what of it holds depends on consent, which may still be given.
+        let all = project.consented()?.to_everything();
+        let mut trusted = project.trusted(&all);
+        trusted.retain(|name| !def.inline_servers.iter().any(|server| server.name == *name));
+        Ok(Self {
+            version: VERSION,
+            agent,
+            servers,
+            rules: project.tool_rules(&all),
+            trusted,
+            consents: project.consent_requests_for(def, model)?,
+        })
+    }
+
+    /// Reads what a run carries.
+    pub fn read(run: &str, definition: &Definition) -> Result<Self, HostError> {
+        let unreadable = |why: String| HostError::Environment { run: run.to_owned(), why };
+        let body = definition.body.as_deref().ok_or_else(|| unreadable("it carries no definition".to_owned()))?;
+        let version = serde_json::from_str::<Version>(body).map_or(0, |found| found.version);
+        if version > VERSION {
+            return Err(unreadable(format!(
+                "its definition is of version {version}, and this abide reads up to {VERSION}: use a newer one"
+            )));
+        }
+        serde_json::from_str(body).map_err(|error| unreadable(format!("its definition cannot be read: {error}")))
+    }
+
+    /// What to give to `Start::definition`: the texts in their written form, the project's root beside them.
+    pub fn definition(&self, root: &Path, redactor: &Redactor) -> Result<Definition, serde_json::Error> {
+        let mut written = self.clone();
+        written.agent.instructions = redactor.hide(&self.agent.instructions).into_owned();
+        let body = Some(serde_json::to_string(&written)?);
+        Ok(Definition { body, root: Some(root.to_string_lossy().into_owned()) })
+    }
+
+    /// The root that belongs to a definition.
+    pub fn root(definition: &Definition) -> PathBuf {
+        PathBuf::from(definition.root.as_deref().unwrap_or("."))
+    }
+
+    /// Tells the redactor every secret that this run can meet, as far as it is set.
+    pub fn teach(&self, root: &Path, vars: &dyn Vars, redactor: &Redactor) {
+        if let Some(model) = &self.agent.model {
+            model.teach(vars, redactor);
+        }
+        for server in &self.servers {
+            abide_mcp::teach_secrets(server, root, vars, redactor);
+        }
+    }
+
+    /// The rules that hold: without consent a project's `allow` or weaker effect is left out.
+    pub(super) fn rules(&self, consented: &Consented) -> Vec<ToolRule> {
+        let missing = consented.missing(&self.consents);
+        let refused = |rule: &ToolRule, kind| missing.iter().any(|r| r.kind == kind && r.subject == rule.pattern);
+        let hold = |rule: &ToolRule| ToolRule {
+            policy: rule.policy.filter(|_| !refused(rule, ConsentKind::AllowTools)),
+            effect: rule.effect.filter(|_| !refused(rule, ConsentKind::WeakerEffect)),
+            ..rule.clone()
+        };
+        self.rules.iter().map(hold).collect()
+    }
+
+    /// The servers that are believed.
+    pub(super) fn trusted(&self, consented: &Consented) -> BTreeSet<String> {
+        let missing = consented.missing(&self.consents);
+        let refused = |name: &String| missing.iter().any(|r| r.kind == ConsentKind::TrustServer && r.subject == *name);
+        self.trusted.iter().filter(|name| !refused(name)).cloned().collect()
+    }
+
+    /// What has to be consented to before the model may be called, if anything.
+    pub(super) fn endpoint(&self) -> Option<&ConsentRequest> {
+        self.consents.iter().find(|request| request.kind == ConsentKind::UseEndpoint)
+    }
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
+#[cfg(test)]
+#[path = "definition_tests.rs"]
+mod tests;
