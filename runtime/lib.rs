@@ -25,6 +25,8 @@ pub mod agents;
 #[cfg(feature = "agents")]
 pub mod config;
 mod crash;
+#[cfg(feature = "cli")]
+mod demo;
 mod error;
 pub mod host;
 mod os;
