@@ -29,6 +29,7 @@ mod crash;
 mod demo;
 mod error;
 pub mod host;
+mod hot;
 mod os;
 mod random;
 pub mod report;

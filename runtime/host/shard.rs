@@ -15,6 +15,7 @@ use super::resident::{Arrived, Came, LettingGo, Resident, StepState};
 use super::run::Settled;
 use super::turn::{Shop, diverged};
 use crate::HostError;
+use crate::hot::Hot;
 use crate::store::{RunKey, Started, Tail};
 
 /// A run that waits at least this long is let out of memory.
@@ -97,9 +98,10 @@ impl Shard {
 
     /// Works until told to stop.
     pub(crate) fn run(mut self, from: &mpsc::Receiver<Msg>) {
+        let mut hot = Hot::default();
         loop {
             let nap = self.nap();
-            match from.recv_timeout(nap) {
+            match hot.recv(from, nap) {
                 Ok(msg) => self.handle(msg),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,

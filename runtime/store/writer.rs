@@ -10,12 +10,15 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
+use crate::hot::Hot;
 use crate::{HostError, crash};
 
 /// Jobs in one commit at most: a bound on how long a single commit can get.
 const BATCH: usize = 4096;
 /// Bytes of write-ahead log above which the writer moves it into the database between two commits.
 const CHECKPOINT_AT: u64 = 16 << 20;
+/// How long the thread sleeps at a time when there is nothing to write.
+const IDLE: Duration = Duration::from_secs(3600);
 /// Commits between two looks at that size.
 const CHECKPOINT_EVERY: u32 = 64;
 /// Commits after which the writer lets others in, while there are others.
@@ -138,7 +141,13 @@ where
 fn run(conn: Connection, jobs: &mpsc::Receiver<Option<Box<dyn Job>>>, others: &AtomicBool) {
     let mut commits = 0_u32;
     let mut stopping = false;
-    while !stopping && let Ok(Some(first)) = jobs.recv() {
+    let mut hot = Hot::default();
+    while !stopping {
+        let first = match hot.recv(jobs, IDLE) {
+            Ok(Some(first)) => first,
+            Err(mpsc::RecvTimeoutError::Timeout) => continue,
+            Ok(None) | Err(mpsc::RecvTimeoutError::Disconnected) => break,
+        };
         let mut batch = vec![first];
         for next in jobs.try_iter().take(BATCH - 1) {
             match next {
