@@ -1,9 +1,9 @@
 //! The demo's MCP server: a real one, over stdio, with four small tools on the files of one folder. It never leaves that
 //! folder, and never asks abide what happened: it keeps its own record of the calls that it has executed.
 
-use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorData, Implementation, ListToolsResult,
@@ -21,7 +21,8 @@ pub(super) const CALLS: &str = ".calls.jsonl";
 /// Where `add_note` writes.
 const NOTES: &str = "notes.md";
 
-/// The name of a tool that the server records twice for each call: how a test lets the demo fail.
+/// Which call, counted from 1, the server records twice: how a test lets the demo fail. (No tool's name: what a server gets in
+/// its environment is taken for a secret if it is as long as one.)
 pub(super) const DOUBLE: &str = "ABIDE_DEMO_SERVER_DOUBLE";
 
 /// The key of a call's `_meta` under which abide sends the step's idempotency key.
@@ -33,7 +34,8 @@ const MOST_BYTES: u64 = 64 * 1024;
 /// Serves the folder on stdin and stdout until stdin ends; the process's exit code.
 pub(crate) async fn serve(folder: &Path) -> u8 {
     let served = async {
-        let server = DemoServer::open(folder, std::env::var_os(DOUBLE))?;
+        let double = std::env::var(DOUBLE).ok().and_then(|number| number.parse().ok());
+        let server = DemoServer::open(folder, double)?;
         let service = server.serve(rmcp::transport::stdio()).await.map_err(io::Error::other)?;
         service.waiting().await.map_err(io::Error::other)
     };
@@ -49,14 +51,15 @@ pub(crate) async fn serve(folder: &Path) -> u8 {
 
 struct DemoServer {
     folder: PathBuf,
-    ledger: Ledger,
-    double: Option<OsString>,
+    /// Locked, as calls come side by side.
+    ledger: Mutex<Ledger>,
+    double: Option<usize>,
 }
 
 impl DemoServer {
-    fn open(folder: &Path, double: Option<OsString>) -> io::Result<Self> {
+    fn open(folder: &Path, double: Option<usize>) -> io::Result<Self> {
         let folder = folder.canonicalize()?;
-        Ok(Self { ledger: Ledger::new(folder.join(CALLS)), folder, double })
+        Ok(Self { ledger: Mutex::new(Ledger::new(folder.join(CALLS))), folder, double })
     }
 
     /// Records the call, then makes it. An `Err` is for the model to read.
@@ -67,12 +70,7 @@ impl DemoServer {
             arguments: Value::Object(arguments.clone()),
             key: key.map(str::to_owned),
         };
-        let times = if self.double.as_ref().is_some_and(|double| double == tool) { 2 } else { 1 };
-        for _ in 0..times {
-            self.ledger
-                .append(&call)
-                .map_err(|error| format!("the call cannot be recorded, so it was not made: {error}"))?;
-        }
+        self.record(&call).map_err(|error| format!("the call cannot be recorded, so it was not made: {error}"))?;
         let text = |name: &str| {
             let value = arguments.get(name).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
             value.ok_or_else(|| format!("`{tool}` needs a `{name}`"))
@@ -83,6 +81,15 @@ impl DemoServer {
             "add_note" => self.note(text("text")?),
             _ => self.notes(),
         }
+    }
+
+    fn record(&self, call: &ToolCalled) -> io::Result<()> {
+        let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = ledger.read::<ToolCalled>()?.len() + 1;
+        if self.double == Some(number) {
+            ledger.append(call)?;
+        }
+        ledger.append(call)
     }
 
     fn list(&self) -> Result<String, String> {
@@ -198,6 +205,10 @@ mod tests {
         folder
     }
 
+    fn recorded(folder: &tempfile::TempDir) -> Vec<ToolCalled> {
+        Ledger::new(folder.path().join(CALLS)).read().unwrap()
+    }
+
     fn arguments(value: Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap()
     }
@@ -213,7 +224,7 @@ mod tests {
         call("add_note", json!({"text": "one\nline"})).unwrap();
         assert_eq!(call("list_notes", json!({})).unwrap(), "- one line\n");
         assert!(call("add_note", json!({"text": " "})).unwrap_err().contains("needs a `text`"));
-        let calls = server.ledger.read::<ToolCalled>().unwrap();
+        let calls = recorded(&folder);
         assert_eq!(calls.len(), 6);
         assert_eq!((calls[2].arguments["path"].as_str(), calls[2].key.as_deref()), (Some("a.txt"), Some("key")));
     }
@@ -234,13 +245,14 @@ mod tests {
     #[test]
     fn a_test_may_let_it_count_twice() {
         let folder = files();
-        let server = DemoServer::open(folder.path(), Some("add_note".into())).unwrap();
-        server.call("add_note", &arguments(json!({"text": "x"})), None).unwrap();
-        server.call("list_notes", &Map::new(), None).unwrap();
-        let calls = server.ledger.read::<ToolCalled>().unwrap();
+        let server = DemoServer::open(folder.path(), Some(2)).unwrap();
+        for tool in ["list_files", "add_note", "list_notes"] {
+            server.call(tool, &arguments(json!({"text": "x"})), None).unwrap();
+        }
+        let calls = recorded(&folder);
         assert_eq!(
             calls.iter().map(|call| call.tool.as_str()).collect::<Vec<_>>(),
-            ["add_note", "add_note", "list_notes"]
+            ["list_files", "add_note", "add_note", "list_notes"]
         );
         assert_eq!(server.notes().unwrap(), "- x\n");
     }
@@ -267,7 +279,7 @@ mod tests {
         assert!(client.call_tool(CallToolRequestParams::new("rm")).await.is_err());
         client.cancel().await.unwrap();
         serving.await.unwrap().unwrap();
-        let calls = Ledger::new(folder.path().join(CALLS)).read::<ToolCalled>().unwrap();
+        let calls = recorded(&folder);
         assert_eq!(calls.iter().map(|call| call.key.as_deref()).collect::<Vec<_>>(), [Some("k1")]);
     }
 }

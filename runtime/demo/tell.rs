@@ -124,6 +124,7 @@ impl Outcome {
             writeln!(out, "{ended}: {model} model calls and {tool} tool calls in {}.", seconds(self.took_ms).trim());
         let repeated = match self.judgment.repeated {
             0 => style.good("0 completed calls repeated"),
+            1 => style.bad("1 completed call REPEATED"),
             many => style.bad(&format!("{many} completed calls REPEATED")),
         };
         let _ = writeln!(out, "After the kill: {replayed} replayed from the journal, {live} called live;\n{repeated}.");
