@@ -19,9 +19,13 @@ mod effect;
 mod error;
 pub mod event;
 mod fault;
+#[cfg(test)]
+mod faults_tests;
 pub mod hex;
 mod id;
 mod machine;
+#[cfg(test)]
+mod machine_tests;
 mod order;
 mod recorder;
 mod resources;
@@ -29,6 +33,8 @@ mod retry;
 mod scope;
 mod seed;
 mod settle;
+#[cfg(test)]
+mod sim;
 mod split;
 mod state;
 mod step;

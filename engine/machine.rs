@@ -341,7 +341,3 @@ fn open_of(entry: &crate::state::Entry) -> Option<Open> {
 fn null() -> Json {
     serde_json::value::RawValue::NULL.to_owned()
 }
-
-#[cfg(test)]
-#[path = "machine_tests.rs"]
-mod tests;

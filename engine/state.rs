@@ -1,7 +1,6 @@
 //! What a machine and the futures of its workflow share: open operations, their numbering and the one completion that is
 //! revealed. It never polls and never talks to a host.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -36,7 +35,7 @@ pub(crate) struct Entry {
 
 pub(crate) struct Scope {
     pub(crate) path: Arc<str>,
-    ordinals: HashMap<Cow<'static, str>, u32>,
+    ordinals: HashMap<Box<str>, u32>,
     draws: HashMap<String, u64>,
 }
 
@@ -122,12 +121,12 @@ impl Shared {
 }
 
 impl Scope {
-    fn next_ordinal(&mut self, name: &Cow<'static, str>) -> u32 {
+    fn next_ordinal(&mut self, name: &str) -> u32 {
         if let Some(count) = self.ordinals.get_mut(name) {
             *count += 1;
             return *count;
         }
-        self.ordinals.insert(name.clone(), 1);
+        self.ordinals.insert(name.into(), 1);
         1
     }
 }
