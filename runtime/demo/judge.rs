@@ -168,7 +168,7 @@ fn describe(step: &StepReport, input: &Value) -> String {
     }
     let list: Vec<String> = names
         .into_iter()
-        .map(|(name, count)| if count == 1 { name.to_owned() } else { format!("{name}, {count} times") })
+        .map(|(name, count)| if count == 1 { name.to_owned() } else { format!("{count} x {name}") })
         .collect();
     if list.is_empty() { "gives its answer".to_owned() } else { format!("asks for {}", list.join(" and ")) }
 }

@@ -208,3 +208,23 @@ fn tell(outcome: &Outcome, kept: Option<PathBuf>, json: bool) {
         println!("\nKept in {folder}. Look at it with:\n  abide show {RUN} --db {db}\n  abide verify --db {db}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    /// Here this program is the one that runs the tests, and it knows no verb `run`.
+    #[tokio::test]
+    async fn a_worker_that_fails_is_quoted() {
+        let stage = Stage::new().unwrap();
+        let error = play(&stage, DemoArgs { keep: false, json: true }).await.err().unwrap();
+        assert!(matches!(error, DemoError::Ended { .. }), "{error}");
+        let message = error.to_string();
+        assert!(
+            message.starts_with("`abide run` ended (exit ") && message.contains("Unrecognized option"),
+            "{message}"
+        );
+        assert_eq!(error.code(), 1);
+    }
+}

@@ -28,15 +28,14 @@ impl Worker {
         let errors = stage.root().join(format!("{verb}.log"));
         let mut command = Command::new(program);
         command.arg(verb).args(words).args(["--yes", "--trust", "--db"]).arg(stage.db());
-        // What the user has set up has no part in this.
+        // What the user has set up has no part in this, and no proxy leads to a model on this machine.
         for (name, _) in std::env::vars_os() {
-            if name.to_str().is_some_and(|name| name.starts_with("ABIDE_") && name != DOUBLE) {
+            let upper = name.to_string_lossy().to_ascii_uppercase();
+            if (upper.starts_with("ABIDE_") && name != DOUBLE) || upper.ends_with("_PROXY") {
                 command.env_remove(name);
             }
         }
         command.env("ABIDE_CONFIG_DIR", stage.root().join("config")).env("NO_COLOR", "1");
-        // The model is on this machine: no proxy leads there.
-        command.env("NO_PROXY", "*").env("no_proxy", "*");
         // A pipe that is closed at once, as an empty container has no null device.
         command
             .stdin(Stdio::piped())
