@@ -38,7 +38,7 @@ fn step(kind: &'static str, id: &str, status: &'static str, input: &Value) -> St
         attempts: 1,
         started_ms: 1_500,
         ended_ms: None,
-        input: Some(raw.into()),
+        input: Some(raw),
         output: None,
         error: None,
         resolved: None,

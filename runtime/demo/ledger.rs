@@ -83,7 +83,9 @@ pub(super) fn fingerprint(value: &Value) -> String {
             }
             Value::Array(items) => {
                 hasher.update(b"[");
-                items.iter().for_each(|item| feed(hasher, item));
+                for item in items {
+                    feed(hasher, item);
+                }
                 hasher.update(b"]");
             }
             other => {

@@ -15,7 +15,7 @@ mod stage;
 mod tell;
 mod worker;
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ pub(crate) struct DemoArgs {
 /// Why there is nothing to tell.
 #[derive(Debug, thiserror::Error)]
 enum DemoError {
-    #[error("the demo cannot set its stage: {0}; it needs a temporary folder to write to and a free port")]
+    #[error("the demo cannot set its stage: {0}")]
     Stage(#[from] io::Error),
     #[error("the demo cannot read its own journal: {0}")]
     Host(#[from] HostError),
@@ -65,10 +65,23 @@ enum DemoError {
 impl DemoError {
     fn code(&self) -> u8 {
         match self {
-            Self::Stage(_) | Self::Host(_) => 8,
+            Self::Stage(_) => 8,
+            Self::Host(error) => error.exit_code(),
             Self::Ended { .. } | Self::Stuck { .. } => 1,
             Self::Interrupted => 130,
         }
+    }
+
+    /// A word for programs, and what to do next.
+    fn advice(&self) -> (&'static str, String) {
+        let (word, help) = match self {
+            Self::Stage(_) => ("environment", "it needs a folder for temporary files (TMPDIR) and a port on loopback"),
+            Self::Host(error) => return (error.code(), error.help()),
+            Self::Ended { .. } => ("worker_ended", "`abide doctor` checks what abide needs of this machine"),
+            Self::Stuck { .. } => ("worker_stuck", "try it again when the machine has less to do"),
+            Self::Interrupted => ("interrupted", "nothing is left behind"),
+        };
+        (word, help.to_owned())
     }
 }
 
@@ -90,15 +103,14 @@ pub(crate) async fn run(args: DemoArgs) -> u8 {
             u8::from(!good)
         }
         Err(error) => {
-            if args.json {
-                let (code, message) = (error.code(), error.to_string());
-                eprintln!(
-                    "{}",
-                    serde_json::json!({"error": {"code": code, "message": message, "help": "abide doctor"}})
-                );
+            let (word, help) = error.advice();
+            let message = error.to_string();
+            let text = if args.json {
+                serde_json::json!({"error": {"code": word, "message": message, "help": help}}).to_string()
             } else {
-                eprintln!("error: {error}");
-            }
+                format!("error: {message}\n  {help}")
+            };
+            let _ = writeln!(io::stderr().lock(), "{}", text.trim_end());
             error.code()
         }
     }
@@ -108,7 +120,7 @@ async fn play(stage: &Stage, args: DemoArgs) -> Result<Outcome, DemoError> {
     let style = style();
     let say = |text: &str| {
         if !args.json {
-            println!("{text}");
+            print(text);
         }
     };
     say(INTRO);
@@ -194,18 +206,23 @@ fn style() -> Style {
     Style { colour: wanted && io::stdout().is_terminal() }
 }
 
+/// Whoever has closed the pipe does not want to know.
+fn print(text: &str) {
+    let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
 fn tell(outcome: &Outcome, kept: Option<PathBuf>, json: bool) {
     if json {
         let mut document = outcome.json();
         document["folder"] = kept.map(|folder| folder.display().to_string()).into();
-        println!("{document:#}");
+        print(&format!("{document:#}"));
         return;
     }
-    print!("{}", outcome.text(style()));
+    print(outcome.text(style()).trim_end());
     if let Some(folder) = kept {
         let db = folder.join("runs.db");
         let (folder, db) = (folder.display(), db.display());
-        println!("\nKept in {folder}. Look at it with:\n  abide show {RUN} --db {db}\n  abide verify --db {db}");
+        print(&format!("\nKept in {folder}. Look at it with:\n  abide show {RUN} --db {db}\n  abide verify --db {db}"));
     }
 }
 

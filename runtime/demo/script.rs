@@ -51,7 +51,7 @@ pub(super) fn completion(body: &Value) -> Value {
 
 /// The two files that are read.
 fn names(list: &str) -> impl Iterator<Item = &str> {
-    list.lines().filter(|name| name.ends_with(".txt")).take(2)
+    list.lines().filter(|name| name.rsplit_once('.').is_some_and(|(_, ending)| ending == "txt")).take(2)
 }
 
 fn sentence(text: &str) -> String {

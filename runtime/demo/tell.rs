@@ -53,7 +53,7 @@ impl Style {
         self.paint("32", text)
     }
 
-    fn new(self, text: &str) -> String {
+    fn fresh(self, text: &str) -> String {
         self.paint("36", text)
     }
 
@@ -174,7 +174,7 @@ fn line(call: &Call, style: Style) -> String {
     let after = match (call.at_kill, call.after) {
         (AtKill::Completed, 0) => style.good("replayed"),
         (AtKill::InFlight, 1) if call.before > 0 => style.odd("made again"),
-        (AtKill::NotBegun | AtKill::InFlight, 1) => style.new("called"),
+        (AtKill::NotBegun | AtKill::InFlight, 1) => style.fresh("called"),
         (_, 0) => style.bad("not called"),
         (AtKill::Completed, _) => style.bad("REPEATED"),
         (_, count) => style.bad(&times(count)),
