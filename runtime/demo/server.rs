@@ -209,7 +209,7 @@ mod tests {
         Ledger::new(folder.path().join(CALLS)).read().unwrap()
     }
 
-    fn arguments(value: Value) -> Map<String, Value> {
+    fn arguments(value: &Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap()
     }
 
@@ -217,7 +217,7 @@ mod tests {
     fn its_tools_work_on_the_folder_and_are_recorded() {
         let folder = files();
         let server = DemoServer::open(folder.path(), None).unwrap();
-        let call = |tool, value| server.call(tool, &arguments(value), Some("key"));
+        let call = |tool, value| server.call(tool, &arguments(&value), Some("key"));
         assert_eq!(call("list_notes", json!({})).unwrap(), "no notes yet");
         assert_eq!(call("list_files", json!({})).unwrap(), "a.txt\nb.txt");
         assert_eq!(call("read_file", json!({"path": "a.txt"})).unwrap(), "Ants march.");
@@ -237,7 +237,7 @@ mod tests {
         let server = DemoServer::open(&inner, None).unwrap();
         let absolute = folder.path().join("a.txt");
         for path in ["../a.txt", absolute.to_str().unwrap(), ".calls.jsonl", "absent.txt", "./../a.txt"] {
-            let error = server.call("read_file", &arguments(json!({"path": path})), None).unwrap_err();
+            let error = server.call("read_file", &arguments(&json!({"path": path})), None).unwrap_err();
             assert!(error.contains("not a file of this folder"), "{path}: {error}");
         }
     }
@@ -247,7 +247,7 @@ mod tests {
         let folder = files();
         let server = DemoServer::open(folder.path(), Some(2)).unwrap();
         for tool in ["list_files", "add_note", "list_notes"] {
-            server.call(tool, &arguments(json!({"text": "x"})), None).unwrap();
+            server.call(tool, &arguments(&json!({"text": "x"})), None).unwrap();
         }
         let calls = recorded(&folder);
         assert_eq!(
@@ -272,7 +272,7 @@ mod tests {
             tools.iter().find(|tool| tool.name == name).unwrap().annotations.as_ref().unwrap().read_only_hint
         };
         assert_eq!((read_only("read_file"), read_only("add_note")), (Some(true), Some(false)));
-        let mut call = CallToolRequestParams::new("read_file").with_arguments(arguments(json!({"path": "b.txt"})));
+        let mut call = CallToolRequestParams::new("read_file").with_arguments(arguments(&json!({"path": "b.txt"})));
         call.meta = serde_json::from_value(json!({KEY: "k1"})).unwrap();
         let result = client.call_tool(call).await.unwrap();
         assert_eq!(serde_json::to_value(result).unwrap().pointer("/content/0/text"), Some(&json!("Bees dance.")));
