@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::shell::quote;
+
 /// An error of the host or the client API.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -161,17 +163,21 @@ impl HostError {
             }
             Self::NoSuchRun { .. } => "`abide ls` lists the runs of this database; --db names another".into(),
             Self::Ambiguous { .. } => "give more characters of the id".into(),
-            Self::Owned { run, pid } => {
-                format!(
-                    "watch it with `abide show {run}`; if process {pid} is stuck, `abide resume {run} --steal` takes it over"
-                )
+            Self::Owned { run, pid } => format!(
+                "watch it with `abide show {0}`; if process {pid} is stuck, `abide resume {0} --steal` takes it over",
+                quote(run)
+            ),
+            Self::Ended { run, .. } => {
+                format!("`abide show {}` tells how it ended; start a new run instead", quote(run))
             }
-            Self::Ended { run, .. } => format!("`abide show {run}` tells how it ended; start a new run instead"),
             Self::IdTaken { .. } => "use another --id, or the same workflow and input to get that run".into(),
             Self::NoWorkflow { .. } => "resume it with the program that has this workflow, or register it there".into(),
-            Self::Failed { run, .. } => format!("`abide show {run}` lists its steps"),
-            Self::Cancelled { run } => format!("`abide show {run}` lists its steps"),
-            Self::Environment { run, .. } => format!("mend that, then `abide resume {run}`: nothing is lost"),
+            Self::Failed { run, .. } | Self::Cancelled { run } => {
+                format!("`abide show {}` lists its steps", quote(run))
+            }
+            Self::Environment { run, .. } => {
+                format!("mend that, then `abide resume {}`: nothing is lost", quote(run))
+            }
             Self::Value { .. } => "check the types against what was recorded".into(),
             Self::Journal { .. } => "run `abide verify`; keep a copy of the database before anything else".into(),
             Self::ShuttingDown => "resume the run with a new process".into(),

@@ -22,6 +22,8 @@
 
 #[cfg(feature = "agents")]
 pub mod agents;
+#[cfg(feature = "cli")]
+pub mod cli;
 #[cfg(feature = "agents")]
 pub mod config;
 mod crash;
@@ -33,6 +35,7 @@ mod hot;
 mod os;
 mod random;
 pub mod report;
+mod shell;
 mod store;
 
 pub use abide_engine as engine;
@@ -40,6 +43,8 @@ pub use abide_engine::{
     Ctx, Effect, Error, ErrorKind, Result, Retry, StepKind, did_not_happen, in_doubt, retry_after, step_attempt,
     step_key, terminal,
 };
+#[cfg(feature = "cli")]
+pub use cli::cli;
 pub use error::HostError;
 pub use host::{Abide, Builder, Definition, Progress, ProgressKind, Run, RunInfo, Settled};
 pub use report::{Report, StepReport};

@@ -1,3 +1,5 @@
-//! The `abide` binary: hands over to the command line of the library.
+//! The `abide` binary: hands over to the command line of the library. It holds no logic of its own.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    abide::cli::main()
+}

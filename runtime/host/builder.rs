@@ -90,6 +90,25 @@ impl Builder {
         self
     }
 
+    /// The same at another path.
+    #[cfg(feature = "cli")]
+    pub(crate) fn at(mut self, path: &Path) -> Self {
+        path.clone_into(&mut self.path);
+        self
+    }
+
+    /// Where the database is.
+    #[cfg(feature = "cli")]
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Is there a workflow of exactly this name?
+    #[cfg(feature = "cli")]
+    pub(crate) fn has_workflow(&self, name: &str) -> bool {
+        matches!(self.workflows.get(name), Some(Registered::Code(_)))
+    }
+
     /// Opens the database and starts to work. Needs a tokio runtime around it, on which steps run.
     pub async fn start(self) -> Result<Abide, HostError> {
         crate::os::ignore_file_size_signal();

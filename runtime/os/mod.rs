@@ -15,6 +15,8 @@ mod launch;
 #[cfg(feature = "agents")]
 mod pathext;
 
+#[cfg(feature = "cli")]
+pub(crate) use here::{ansi_terminal, asked_to_stop};
 pub(crate) use here::{
     create_private, ignore_file_size_signal, kill_self, make_private_dir, network_filesystem, sync_dir,
 };

@@ -86,3 +86,17 @@ pub(crate) fn kill_group(head: u32) {
     // An error means that all have ended already.
     let _ = taskkill.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
+
+/// True if a terminal here understands colours and moves of the cursor: the newer ones say so.
+#[cfg(feature = "cli")]
+pub(crate) fn ansi_terminal() -> bool {
+    ["WT_SESSION", "TERM", "ANSICON", "ConEmuANSI"].iter().any(|name| std::env::var_os(name).is_some())
+}
+
+/// Waits until somebody asks this process to end with Ctrl-C. From the first call on it does not end it by itself.
+#[cfg(feature = "cli")]
+pub(crate) async fn asked_to_stop() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
+    }
+}

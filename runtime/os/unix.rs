@@ -55,7 +55,7 @@ pub(crate) fn kill_self() -> ! {
     std::process::abort()
 }
 
-/// A write beyond RLIMIT_FSIZE must be an error, not the end of the process.
+/// A write beyond `RLIMIT_FSIZE` must be an error, not the end of the process.
 pub(crate) fn ignore_file_size_signal() {
     // The standard library offers no way without unsafe code; signal-hook's flag replaces the default action.
     let flag = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -86,4 +86,25 @@ pub(crate) fn kill_group(head: u32) {
     let Some(group) = i32::try_from(head).ok().and_then(rustix::process::Pid::from_raw) else { return };
     // An error means that all have ended already.
     let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+}
+
+/// True if a terminal here understands colours and moves of the cursor.
+#[cfg(feature = "cli")]
+pub(crate) fn ansi_terminal() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
+}
+
+/// Waits until somebody asks this process to end: Ctrl-C, or `kill`. From the first call on neither ends it by itself.
+#[cfg(feature = "cli")]
+pub(crate) async fn asked_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        // They end the process at once then, as they always did.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
 }

@@ -108,7 +108,8 @@ impl Report {
 }
 
 impl RunReport {
-    fn of(info: RunInfo) -> Self {
+    /// What is known without reading the journal.
+    pub(crate) fn of(info: RunInfo) -> Self {
         let raw = |text: String| serde_json::value::RawValue::from_string(text).ok();
         Self {
             id: info.id,

@@ -1,0 +1,271 @@
+//! The command line as clap reads it (DESIGN section 7). It names and documents; it does nothing.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Durable AI agents in one file: kill it at any instant, resume it, and nothing is done twice.
+#[derive(Debug, Parser)]
+#[command(name = "abide", version, arg_required_else_help = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+    /// The database [default: $ABIDE_DB, else .abide/runs.db here or in a folder above]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) db: Option<PathBuf>,
+    /// Print JSON on stdout, and errors as JSON on stderr
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Start a run and stay with it to its end
+    Run(Run),
+    /// Go on with a run, or with every run that is interrupted or due
+    Resume(Resume),
+    /// List the runs, newest first
+    Ls(Ls),
+    /// Show a run and its steps
+    Show(Target),
+    /// Send a signal to a run
+    Signal(Signal),
+    /// Allow a tool call that waits for approval
+    Approve(Approve),
+    /// Refuse a tool call that waits for approval
+    Deny(Deny),
+    /// Answer a question that a run asks
+    Answer(Answer),
+    /// Say what became of a step in doubt
+    Resolve(Resolve),
+    /// Pause a run until it is resumed
+    Pause(Target),
+    /// Cancel a run; it may clean up
+    Cancel(Cancel),
+    /// Consent to what this project's files, or a run, ask for
+    Trust(Trust),
+    /// Check that no recorded row is changed, missing or out of order
+    Verify(Verify),
+    /// Watch an agent being killed and resumed, offline
+    Demo(Demo),
+    /// Check database, configuration, models and servers
+    Doctor,
+    /// The demo's own MCP server
+    #[command(hide = true)]
+    DemoServer { folder: PathBuf },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// An agent by name, or its file
+    pub(crate) target: String,
+    /// Text, @file, or - for stdin
+    pub(crate) input: Option<String>,
+    /// The run's id: the same id is the same run, never a second one
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    /// Use this model instead of the agent's own
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// Leave it to a process in the background
+    #[arg(long, conflicts_with = "no_wait")]
+    pub(crate) detach: bool,
+    #[command(flatten)]
+    pub(crate) stay: Stay,
+}
+
+/// How long a command stays with a run, and what it may say for its user meanwhile.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Stay {
+    /// Exit 3 instead of waiting for a time
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Allow every tool call that asks, in this call
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Consent to all that the files ask for, in this call
+    #[arg(long)]
+    pub(crate) trust: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    /// The run's id, or a unique beginning of it
+    pub(crate) run: Option<String>,
+    /// Take it from a living process that is stuck
+    #[arg(long, requires = "run")]
+    pub(crate) steal: bool,
+    #[command(flatten)]
+    pub(crate) stay: Stay,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    /// How many at most
+    #[arg(long, short = 'n', default_value_t = 50)]
+    pub(crate) limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// The run's id, or a unique beginning of it
+    pub(crate) run: String,
+}
+
+/// What every message to a run can be told.
+#[derive(Debug, Args)]
+pub(crate) struct Onward {
+    /// Go on with the run here
+    #[arg(long)]
+    pub(crate) resume: bool,
+    #[command(flatten)]
+    pub(crate) stay: Stay,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Signal {
+    /// The run's id, or a unique beginning of it
+    pub(crate) run: String,
+    /// The signal's name
+    pub(crate) name: String,
+    /// JSON, text, @file, or - for stdin
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) value: Option<String>,
+    /// An id of your own: the same id is taken once
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) onward: Onward,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Approve {
+    /// The run's id, or a unique beginning of it
+    pub(crate) run: String,
+    /// Which call, if there are several
+    #[arg(long, value_name = "ID")]
+    pub(crate) step: Option<String>,
+    /// All that wait now
+    #[arg(long, conflicts_with = "step")]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) onward: Onward,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Deny {
+    /// The run's id, or a unique beginning of it
+    pub(crate) run: String,
+    /// Which call, if there are several
+    #[arg(long, value_name = "ID")]
+    pub(crate) step: Option<String>,
+    /// Why, for the model to read
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) onward: Onward,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Answer {
+    /// The run's id, or a unique beginning of it
+    pub(crate) run: String,
+    /// JSON, text, @file, or - for stdin
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) value: String,
+    /// Which question, if there are several
+    #[arg(long, value_name = "ID")]
+    pub(crate) step: Option<String>,
+    #[command(flatten)]
+    pub(crate) onward: Onward,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Resolve {
+    /// The run's id, or a unique beginning of it
+    pub(crate) run: String,
+    /// Which step, if there are several
+    #[arg(long, value_name = "ID")]
+    pub(crate) step: Option<String>,
+    #[command(flatten)]
+    pub(crate) verdict: Verdict,
+    #[command(flatten)]
+    pub(crate) onward: Onward,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Verdict {
+    /// It did not happen: try it again
+    #[arg(long)]
+    pub(crate) retry: bool,
+    /// It happened with this result: JSON, @file, or - (for a tool, a CallToolResult)
+    #[arg(long, value_name = "JSON", allow_negative_numbers = true)]
+    pub(crate) result: Option<String>,
+    /// Let it fail with this message
+    #[arg(long, value_name = "MSG")]
+    pub(crate) fail: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cancel {
+    /// The run's id, or a unique beginning of it
+    pub(crate) run: String,
+    #[command(flatten)]
+    pub(crate) onward: Onward,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Trust {
+    /// A run: consent to what it has pinned, instead of today's files
+    pub(crate) run: Option<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Only this run
+    pub(crate) run: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Leave the demo's folder to look at
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        for line in [
+            "resolve r",
+            "resolve r --retry --fail x",
+            "approve r --all --step s",
+            "resume --steal",
+            "run a b --detach --no-wait",
+            "run",
+            "signal r",
+            "ls --limit x",
+            "nothing",
+        ] {
+            assert!(Cli::try_parse_from(format!("abide {line}").split(' ')).is_err(), "{line}");
+        }
+        for line in ["run a - --id x --json --db y", "--json ls", "resolve r --result {} --resume", "resume --yes"] {
+            assert!(Cli::try_parse_from(format!("abide {line}").split(' ')).is_ok(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! `abide run`: from a target and an input to a run that this process, or one in the background, works on. It asks for
+//! consent on a terminal, and never starts anything without it.
+
+use std::time::{Duration, Instant};
+
+use super::args::{Run as Args, Stay};
+use super::consent;
+use super::drive::{Driven, End, stay_with};
+use super::end;
+use super::failure::{ENVIRONMENT, Failure};
+use super::session::{Opened, Session};
+use crate::agents::{AgentRun, Agents, workflow_name};
+use crate::config::{Project, Takes, read_input};
+use crate::{Definition, HostError, Run, Settled};
+
+/// How long a process in the background may take to take up its run before nothing is said about it.
+const TAKE_UP: Duration = Duration::from_secs(3);
+
+/// A run about to be started.
+struct Asked {
+    workflow: String,
+    input: serde_json::Value,
+    definition: Definition,
+}
+
+/// Carries out `abide run`.
+pub(crate) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
+    let agents = Agents::new(session.env.clone(), args.stay.trust);
+    let asked = if session.has_workflow(&args.target) {
+        let input = input(session, args, Takes::Json)?;
+        Asked { workflow: args.target.clone(), input, definition: Definition::default() }
+    } else {
+        agents_run(session, args, &agents).await?
+    };
+    let opened = session.open_or_make(agents).await?;
+    let known = args.id.as_deref().and_then(|id| opened.abide.get(id).ok().filter(|run| run.id() == id)).is_some();
+    let progress = opened.abide.progress();
+    let started = begin(&opened, args, asked, known).await;
+    let (run, over) = match started {
+        Ok(started) => started,
+        Err(failure) => {
+            opened.close().await;
+            return Err(failure);
+        }
+    };
+    if args.detach {
+        return detach(session, opened, &run, args.stay, over).await;
+    }
+    let driven = match over {
+        Some(settled) => Driven::Over(vec![Ok(End::Settled(settled))]),
+        None => {
+            session.screen.say(&format!("run {}", run.id()));
+            stay_with(&session.screen, &opened, args.stay, progress, vec![run.clone()]).await
+        }
+    };
+    end::one(session, opened, &run, driven).await
+}
+
+/// The run, and what it has come to if it has ended already.
+async fn begin(opened: &Opened, args: &Args, asked: Asked, known: bool) -> Result<(Run, Option<Settled>), Failure> {
+    let mut start = opened.abide.run(&asked.workflow, &asked.input).definition(asked.definition);
+    if let Some(id) = &args.id {
+        start = start.id(id);
+    }
+    // One that exists is gone on with like any other.
+    if args.detach || known {
+        start = start.detached();
+    }
+    let run = start.await?;
+    if !known {
+        return Ok((run, None));
+    }
+    if is_over(&run)? {
+        let settled = run.settled().await?;
+        return Ok((run, Some(settled)));
+    }
+    if !args.detach {
+        opened.abide.resume(run.id(), false).await?;
+    }
+    Ok((run, None))
+}
+
+fn is_over(run: &Run) -> Result<bool, HostError> {
+    Ok(matches!(run.inspect()?.status, "completed" | "failed" | "cancelled"))
+}
+
+async fn agents_run(session: &Session, args: &Args, agents: &Agents) -> Result<Asked, Failure> {
+    let project = Project::load(&session.env)?;
+    let agent = project.agent(&args.target)?;
+    let pinned = AgentRun::pin(&project, &agent, args.model.as_deref())?;
+    for warning in project.warnings().iter().chain(&agent.warnings) {
+        session.screen.say(&format!("warning: {warning}"));
+    }
+    let mut input = input(session, args, Takes::Text)?;
+    if input.as_str().is_none_or(|text| text.trim().is_empty()) {
+        return Err(Failure::usage(
+            format!("the agent `{}` needs an input", agent.name),
+            format!("abide run {} \"what it is to do\", or @file, or - for stdin", crate::shell::quote(&args.target)),
+        ));
+    }
+    let name = args.id.as_deref().unwrap_or("new");
+    let redactor = agents.redactor(name, &pinned, project.root())?;
+    redactor.hide_value(&mut input);
+    let definition = pinned.definition(project.root(), &redactor).map_err(|error| {
+        Failure::new(ENVIRONMENT, "definition", format!("the agent cannot be recorded: {error}"), "")
+    })?;
+    consent::ask(session, agents, name, &definition, consent::About::Everything).await?;
+    Ok(Asked { workflow: workflow_name(&pinned.agent.name), input, definition })
+}
+
+fn input(session: &Session, args: &Args, takes: Takes) -> Result<serde_json::Value, Failure> {
+    Ok(read_input(args.input.as_deref(), takes, &session.env.cwd, &mut std::io::stdin().lock())?)
+}
+
+/// Leaves the run to a process in the background, and tells what is known of it now.
+async fn detach(
+    session: &Session,
+    opened: Opened,
+    run: &Run,
+    stay: Stay,
+    over: Option<Settled>,
+) -> Result<(), Failure> {
+    let mut left = Ok(());
+    if over.is_none() && run.inspect()?.owner_pid.is_none() {
+        left = in_background(session, run, stay);
+        let since = Instant::now();
+        while left.is_ok() && since.elapsed() < TAKE_UP && run.inspect()?.status == "interrupted" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    let report = run.report();
+    opened.close().await;
+    left?;
+    let report = report?;
+    if session.screen.json {
+        session.screen.document(&report)?;
+    } else {
+        session.screen.data(run.id());
+        end::say_next(session, &report);
+    }
+    Ok(())
+}
+
+fn in_background(session: &Session, run: &Run, stay: Stay) -> Result<(), Failure> {
+    let db = std::path::absolute(&session.db.path).unwrap_or_else(|_| session.db.path.clone());
+    let mut words: Vec<std::ffi::OsString> = vec!["resume".into(), "--db".into(), db.into()];
+    words.extend(
+        [(stay.yes, "--yes"), (stay.trust, "--trust")].into_iter().filter(|(on, _)| *on).map(|(_, w)| w.into()),
+    );
+    words.extend(["--".into(), run.id().into()]);
+    let spawned = std::env::current_exe().and_then(|program| crate::os::spawn_detached(&program, words));
+    spawned.map(|_| ()).map_err(|error| {
+        let message = format!("run `{}` is recorded, and no process can be started for it: {error}", run.id());
+        Failure::new(ENVIRONMENT, "detach", message, session.hints.command(&["resume", run.id()]))
+    })
+}
