@@ -1,4 +1,5 @@
 //! All integration tests, one binary: each module drives abide through its public API or its binary. No test here needs a network or python.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::pedantic)]
 
+mod demo;
 mod host;

@@ -125,7 +125,9 @@ fn bad(change: impl FnOnce(&mut Evidence), repeated: usize, named: &str) {
     assert!(!outcome.is_good());
     assert_eq!(outcome.judgment.repeated, repeated, "{:?}", outcome.judgment.wrong);
     let text = outcome.text(Style { colour: false });
-    assert!(text.lines().any(|line| line.starts_with("wrong: ") && line.contains(named)), "{text}");
+    let (_, wrong) = text.split_once("\nwrong: ").unwrap();
+    assert!(wrong.replace('\n', " ").contains(named), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
 }
 
 #[test]

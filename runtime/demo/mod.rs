@@ -92,7 +92,7 @@ pub(crate) async fn run(args: DemoArgs) -> u8 {
         // Whatever ends it, the folder goes with it.
         let outcome = tokio::select! {
             outcome = play(&stage, args) => outcome?,
-            _ = tokio::signal::ctrl_c() => return Err(DemoError::Interrupted),
+            () = crate::os::asked_to_stop() => return Err(DemoError::Interrupted),
         };
         Ok((outcome, stage))
     };
@@ -108,7 +108,8 @@ pub(crate) async fn run(args: DemoArgs) -> u8 {
             let text = if args.json {
                 serde_json::json!({"error": {"code": word, "message": message, "help": help}}).to_string()
             } else {
-                format!("error: {message}\n  {help}")
+                let word = if matches!(error, DemoError::Interrupted) { "" } else { "error: " };
+                format!("{word}{message}\n  {help}")
             };
             let _ = writeln!(io::stderr().lock(), "{}", text.trim_end());
             error.code()
@@ -203,7 +204,7 @@ fn program() -> io::Result<PathBuf> {
 
 fn style() -> Style {
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    Style { colour: wanted && io::stdout().is_terminal() }
+    Style { colour: wanted && io::stdout().is_terminal() && crate::os::ansi_terminal() }
 }
 
 /// Whoever has closed the pipe does not want to know.
@@ -215,13 +216,13 @@ fn tell(outcome: &Outcome, kept: Option<PathBuf>, json: bool) {
     if json {
         let mut document = outcome.json();
         document["folder"] = kept.map(|folder| folder.display().to_string()).into();
-        print(&format!("{document:#}"));
+        print(&document.to_string());
         return;
     }
     print(outcome.text(style()).trim_end());
     if let Some(folder) = kept {
-        let db = folder.join("runs.db");
-        let (folder, db) = (folder.display(), db.display());
+        let db = folder.join("runs.db").to_string_lossy().into_owned();
+        let (folder, db) = (folder.display(), crate::shell::quote(&db));
         print(&format!("\nKept in {folder}. Look at it with:\n  abide show {RUN} --db {db}\n  abide verify --db {db}"));
     }
 }

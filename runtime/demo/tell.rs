@@ -145,7 +145,7 @@ impl Outcome {
             }
         }
         for wrong in &self.judgment.wrong {
-            let _ = writeln!(out, "{} {wrong}.", style.bad("wrong:"));
+            let _ = writeln!(out, "{}", style.bad(&wrapped(&format!("wrong: {wrong}."))));
         }
         out
     }
