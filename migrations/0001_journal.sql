@@ -1,7 +1,8 @@
 -- The log: one append-only row a turn, each naming the row before it and its hash. A run is a row that names its head.
--- No index but the rowid lies on the write path. AUTOINCREMENT: ids never recur.
+-- No index but the rowid lies on the write path. Ids never recur: the newest row is never deleted, so the next id is always greater than
+-- any before. (AUTOINCREMENT says the same at the price of one more page in every commit.)
 CREATE TABLE log (
-    id   INTEGER PRIMARY KEY AUTOINCREMENT,
+    id   INTEGER PRIMARY KEY,
     run  INTEGER NOT NULL,
     prev INTEGER,
     hash BLOB NOT NULL CHECK (length(hash) = 32),

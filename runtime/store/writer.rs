@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,12 +15,11 @@ use crate::{HostError, crash};
 
 /// Jobs in one commit at most: a bound on how long a single commit can get.
 const BATCH: usize = 4096;
-/// Bytes of write-ahead log above which the writer moves it into the database between two commits.
-const CHECKPOINT_AT: u64 = 16 << 20;
+/// Pages of write-ahead log (of 4 KiB) after which the writer moves it into the database between two commits. A log that is short is
+/// written over and over in place, which syncs faster than one that grows.
+const CHECKPOINT_AT: i32 = 1_000;
 /// How long the thread sleeps at a time when there is nothing to write.
 const IDLE: Duration = Duration::from_secs(3600);
-/// Commits between two looks at that size.
-const CHECKPOINT_EVERY: u32 = 64;
 /// Commits after which the writer lets others in, while there are others.
 const YIELD_EVERY: u32 = 4;
 
@@ -138,8 +137,9 @@ where
     }
 }
 
-fn run(conn: Connection, jobs: &mpsc::Receiver<Option<Box<dyn Job>>>, others: &AtomicBool) {
+fn run(mut conn: Connection, jobs: &mpsc::Receiver<Option<Box<dyn Job>>>, others: &AtomicBool) {
     let mut commits = 0_u32;
+    let pages = watch_log(&mut conn);
     let mut stopping = false;
     let mut hot = Hot::default();
     while !stopping {
@@ -168,12 +168,12 @@ fn run(conn: Connection, jobs: &mpsc::Receiver<Option<Box<dyn Job>>>, others: &A
         if commits.is_multiple_of(YIELD_EVERY) && others.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(1));
         }
-        if commits.is_multiple_of(CHECKPOINT_EVERY) {
-            checkpoint(&conn);
+        if pages.load(Ordering::Relaxed) >= CHECKPOINT_AT {
+            checkpoint(&conn, &pages);
         }
     }
     // The last one out leaves a short log behind.
-    checkpoint(&conn);
+    checkpoint(&conn, &pages);
     let _ = conn.close();
 }
 
@@ -212,10 +212,7 @@ fn try_commit(
     results: &mut Vec<Result<(), HostError>>,
 ) -> Result<(), GroupError> {
     patiently(|| conn.prepare_cached("BEGIN IMMEDIATE")?.execute([]))?;
-    let last: Option<i64> = conn
-        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'log'")?
-        .query_row([], |row| row.get(0))
-        .or_else(|e| if matches!(e, rusqlite::Error::QueryReturnedNoRows) { Ok(None) } else { Err(e) })?;
+    let last: Option<i64> = conn.prepare_cached("SELECT max(id) FROM log")?.query_row([], |row| row.get(0))?;
     let tx = Tx { conn, next_log: Cell::new(last.unwrap_or(0) + 1) };
     for job in batch {
         results.push(apply(&tx, job.as_mut())?);
@@ -242,22 +239,32 @@ fn apply(tx: &Tx<'_>, job: &mut dyn Job) -> Result<Result<(), HostError>, GroupE
     Ok(applied.map_err(HostError::from))
 }
 
-/// Moves the write-ahead log into the database when it has grown; a reader in the way only postpones it.
-fn checkpoint(conn: &Connection) {
-    let Some(path) = conn.path() else { return };
-    let size = std::fs::metadata(format!("{path}-wal")).map_or(0, |meta| meta.len());
-    if size < CHECKPOINT_AT {
-        return;
+/// How many pages the write-ahead log holds, kept up by every commit.
+fn watch_log(conn: &mut Connection) -> Arc<AtomicI32> {
+    let pages = Arc::new(AtomicI32::new(0));
+    let seen = pages.clone();
+    let hook = move |_: &mut rusqlite::hooks::Wal, now: i32| {
+        seen.store(now, Ordering::Relaxed);
+        Ok(())
+    };
+    if let Err(error) = conn.wal_hook(Some(hook)) {
+        tracing::warn!(%error, "the size of the write-ahead log cannot be watched");
     }
+    pages
+}
+
+/// Moves the write-ahead log into the database; a reader in the way only postpones it.
+fn checkpoint(conn: &Connection, pages: &AtomicI32) {
     let result = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
     });
+    pages.store(0, Ordering::Relaxed);
     match result {
         Ok((busy, pages, moved)) if busy != 0 || moved < pages => {
-            tracing::debug!(size, pages, moved, "the write-ahead log could not be moved whole; the next time will");
+            tracing::debug!(pages, moved, "the write-ahead log could not be moved whole; the next time will");
         }
         Ok(_) => {}
-        Err(error) => tracing::warn!(%error, size, "the write-ahead log could not be moved into the database"),
+        Err(error) => tracing::warn!(%error, "the write-ahead log could not be moved into the database"),
     }
 }
 
