@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) verb: Verb,
-    /// The database [default: $ABIDE_DB, else .abide/runs.db here or in a folder above]
+    /// The database [default: `ABIDE_DB`, else .abide/runs.db here or in a folder above]
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) db: Option<PathBuf>,
     /// Print JSON on stdout, and errors as JSON on stderr
@@ -199,7 +199,7 @@ pub(crate) struct Verdict {
     /// It did not happen: try it again
     #[arg(long)]
     pub(crate) retry: bool,
-    /// It happened with this result: JSON, @file, or - (for a tool, a CallToolResult)
+    /// It happened with this result: JSON, @file, or - (for a tool, what MCP calls the result of a call)
     #[arg(long, value_name = "JSON", allow_negative_numbers = true)]
     pub(crate) result: Option<String>,
     /// Let it fail with this message

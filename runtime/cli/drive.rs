@@ -16,7 +16,7 @@ use super::args::Stay;
 use super::candidates::{Wants, about};
 use super::live::Live;
 use super::messages::answer_id;
-use super::screen::{Screen, yes_or_no};
+use super::screen::{Screen, put_question, yes_or_no};
 use super::session::Opened;
 use crate::{HostError, Progress, ProgressKind, Run, Settled};
 
@@ -70,13 +70,12 @@ pub(crate) async fn stay_with(
     mut progress: Receiver<Progress>,
     runs: Vec<Run>,
 ) -> Driven {
-    let live = Live::new(screen, runs.len() > 1);
     let flow = |run| Flow { run, end: None, parked: false, sent: HashMap::new() };
     let mut drive = Drive {
         screen,
         opened,
         stay,
-        live,
+        live: Live::new(screen, runs.len() > 1),
         flows: runs.into_iter().map(flow).collect(),
         settling: FuturesUnordered::new(),
         questions: VecDeque::new(),
@@ -104,7 +103,7 @@ pub(crate) async fn stay_with(
             event = progress.recv() => if let Ok(event) = event {
                 drive.event(&event).await;
             },
-            line = screen.line(), if asks => drive.answered(line).await,
+            said = screen.line(), if asks => drive.answered(said).await,
             _ = second.tick() => drive.live.redraw(),
         }
     }
@@ -255,7 +254,7 @@ impl Drive<'_> {
                 self.live.hold();
                 let about = about(&step).unwrap_or_default();
                 self.screen.say(&format!("\n  {} asks to call\n    {about}", step.id));
-                self.screen.question("  allow it?");
+                put_question("  allow it?");
                 self.asking = Some((i, id));
                 return;
             }
@@ -265,7 +264,7 @@ impl Drive<'_> {
     async fn answered(&mut self, line: Option<String>) {
         let said = line.as_deref().map(yes_or_no);
         if said == Some(None) {
-            return self.screen.question("  allow it? y or n");
+            return put_question("  allow it? y or n");
         }
         let Some((i, id)) = self.asking.take() else { return };
         self.live.go_on();

@@ -20,7 +20,7 @@ pub(crate) async fn one(session: &Session, opened: Opened, run: &Run, driven: Dr
         Driven::Over(ends) => ends,
     };
     let told = match ends.into_iter().next() {
-        Some(end) => tell(session, run, end),
+        Some(end) => tell(session, run, &end),
         None => Ok(()),
     };
     opened.close().await;
@@ -87,15 +87,15 @@ fn rank(exit: u8) -> usize {
 }
 
 /// What one run came to: document or result on stdout, and why it did not complete.
-pub(crate) fn tell(session: &Session, run: &Run, end: Result<End, HostError>) -> Result<(), Failure> {
-    let verdict = verdict(session, run, &end);
+pub(crate) fn tell(session: &Session, run: &Run, end: &Result<End, HostError>) -> Result<(), Failure> {
+    let verdict = verdict(session, run, end);
     if session.screen.json {
         match (run.report(), &verdict) {
             (Ok(report), _) => session.screen.document(&report)?,
             (Err(error), Ok(())) => return Err(error.into()),
             (Err(_), Err(_)) => {}
         }
-    } else if let Ok(End::Settled(Settled::Completed(value))) = &end {
+    } else if let Ok(End::Settled(Settled::Completed(value))) = end {
         session.screen.data(&result(value));
         incomplete(&session.screen, run);
     }

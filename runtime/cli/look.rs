@@ -1,5 +1,7 @@
 //! `abide ls`, `abide show` and `abide verify`: what is recorded, for a person or a program. They change nothing.
 
+use std::fmt::Write as _;
+
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::args::{Ls, Target, Verify};
@@ -119,7 +121,10 @@ fn summary(report: &Report) -> String {
         let cost = usage.cost_usd.map(|usd| format!(", ${usd:.4}")).unwrap_or_default();
         lines.push(("tokens", format!("{} in, {} out{cost}", usage.input_tokens, usage.output_tokens)));
     }
-    let mut out: String = lines.iter().map(|(name, text)| format!("{name:<10} {text}\n")).collect();
+    let mut out = String::new();
+    for (name, text) in lines {
+        let _ = writeln!(out, "{name:<10} {text}");
+    }
     if !report.steps.is_empty() {
         out.push('\n');
         out.push_str(&table(["STEP", "KIND", "STATUS", "TRIES", "TOOK", "ERROR"], report.steps.iter().map(row)));

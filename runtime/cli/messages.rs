@@ -29,7 +29,8 @@ struct Said {
 #[derive(Serialize)]
 struct Recorded<'a> {
     run: &'a str,
-    recorded: &'a [Said],
+    #[serde(rename = "recorded")]
+    said: &'a [Said],
     /// The process that hears of it.
     owner_pid: Option<u32>,
     /// What makes it take effect, if nobody hears of it by itself.
@@ -182,7 +183,7 @@ fn recorded(session: &Session, run: &Run, said: &[Said]) -> Result<(), Failure> 
     let info = run.inspect()?;
     let next = info.owner_pid.is_none().then(|| session.hints.command(&["resume", run.id()]));
     if session.screen.json {
-        return session.screen.document(&Recorded { run: run.id(), recorded: said, owner_pid: info.owner_pid, next });
+        return session.screen.document(&Recorded { run: run.id(), said, owner_pid: info.owner_pid, next });
     }
     session.screen.say(&told(said));
     match (info.owner_pid, next) {

@@ -82,7 +82,7 @@ impl Screen {
     /// Asks until the answer is yes or no; nothing means no.
     pub(crate) async fn ask(&self, question: &str) -> Said {
         loop {
-            self.question(question);
+            put_question(question);
             match self.line().await {
                 None => {
                     self.say("");
@@ -97,17 +97,18 @@ impl Screen {
         }
     }
 
-    pub(crate) fn question(&self, question: &str) {
-        let mut stderr = std::io::stderr().lock();
-        let _ = write!(stderr, "{} [y/N] ", clean(question));
-        let _ = stderr.flush();
-    }
-
     /// The next line that is typed; `None` when the input has ended.
     pub(crate) async fn line(&self) -> Option<String> {
         let mut lines = self.lines.lock().await;
         lines.get_or_insert_with(read_lines).recv().await
     }
+}
+
+/// Puts a question before the person; `line` brings what they say to it.
+pub(crate) fn put_question(question: &str) {
+    let mut stderr = std::io::stderr().lock();
+    let _ = write!(stderr, "{} [y/N] ", clean(question));
+    let _ = stderr.flush();
 }
 
 /// Reads stdin on a thread of its own: nothing can call a read off.

@@ -1,0 +1,90 @@
+//! Steps in doubt: what a person can say about them, and what may not be said.
+
+use serde_json::json;
+
+use crate::support::model::{Model, Say};
+use crate::support::project::{Project, out};
+
+const RULES: &str = "[tools.\"fix_*\"]\npolicy = \"allow\"\ntimeout_s = 1\n";
+
+fn hangs() -> (Model, Project) {
+    let model = Model::by_turn(vec![Say::Calls(vec![("fix_hang", json!({"n": 1}))]), Say::Text("over")]);
+    let project = Project::new(&model);
+    project.settings(&model, RULES);
+    (model, project)
+}
+
+#[test]
+fn a_once_tool_that_hangs_is_in_doubt_until_somebody_says_what_became_of_it() {
+    let (model, project) = hangs();
+    let parked = project.abide(&["run", "helper.md", "go", "--id", "r", "--trust"]).is(3);
+    let parked =
+        parked.says("step in doubt").says("abide resolve r --retry --resume").says("--result JSON").says("--fail MSG");
+    assert!(parked.stdout.is_empty());
+    assert_eq!(project.show("r")["run"]["waiting_for"], "in_doubt");
+    project.abide(&["resume", "r", "--trust"]).is(3);
+    assert_eq!(project.calls().len(), 1, "never again by itself");
+
+    for (words, says) in [
+        (&["resolve", "r"][..], "required"),
+        (&["resolve", "r", "--retry", "--step", "helper/llm"], "is not in doubt: it is completed"),
+        (&["resolve", "r", "--retry", "--step", "x"], "has no step `x`"),
+        (&["resolve", "r", "--result", "\"text\""], "must be a CallToolResult"),
+        (&["resolve", "r", "--result", "{oops"], "not JSON"),
+        (&["approve", "r"], "waits for approval"),
+    ] {
+        project.abide(words).is(2).says(says);
+    }
+    let result = json!({"content": [{"type": "text", "text": "it had happened"}]}).to_string();
+    let out = project.abide(&["resolve", "r", "--result", &result, "--resume", "--trust"]).is(0);
+    assert_eq!(out.stdout, "over\n");
+    assert_eq!((project.calls().len(), model.count()), (1, 2));
+    assert!(model.asked()[1].body["messages"].to_string().contains("it had happened"));
+}
+
+#[test]
+fn it_may_be_tried_again_or_let_fail() {
+    let (model, project) = hangs();
+    project.abide(&["run", "helper.md", "go", "--id", "r", "--trust"]).is(3);
+    project.abide(&["resolve", "r", "--retry", "--resume", "--trust"]).is(3);
+    assert_eq!(project.calls().len(), 2, "a person said that it did not happen");
+    project.abide(&["resolve", "r", "--fail", "give up", "--json"]).is(0);
+    project.abide(&["resume", "r", "--trust"]).is(0);
+    assert_eq!(project.calls().len(), 2);
+    assert!(model.asked()[1].body["messages"].to_string().contains("give up"));
+}
+
+#[test]
+fn a_run_that_a_living_process_works_on_is_left_to_it() {
+    let model = Model::by_turn(vec![
+        Say::Calls(vec![("fix_read", json!({}))]),
+        Say::Calls(vec![("fix_hang", json!({}))]),
+        Say::Text("over"),
+    ]);
+    let project = Project::new(&model);
+    project.settings(&model, "[tools.\"fix_*\"]\npolicy = \"allow\"\ntimeout_s = 20\n");
+    let mut living = project.spawn(&["run", "helper.md", "go", "--id", "r", "--trust", "--json"]);
+    model.wait_for(2);
+    project.wait_until("r", |shown| shown["steps"].as_array().unwrap().iter().any(|s| s["name"] == "fix_hang"));
+    let refused = project.abide(&["resume", "r", "--json"]).is(7);
+    let message = refused.error()["message"].as_str().unwrap().to_owned();
+    assert!(message.contains(&living.id().to_string()), "{message}");
+    assert!(refused.error()["help"].as_str().unwrap().contains("--steal"), "{refused:?}");
+    let refused = project.abide(&["resolve", "r", "--retry"]).is(2);
+    refused.says("no step of run `r` is in doubt");
+    let refused = project.abide(&["resolve", "r", "--retry", "--step", "helper/fix_hang"]).is(2);
+    refused.says("is not in doubt: it is running");
+    assert!(living.try_wait().unwrap().is_none(), "it goes on undisturbed");
+    assert_eq!(project.calls().len(), 2);
+
+    living.kill().unwrap();
+    out(living);
+    let shown = project.show("r");
+    assert_eq!(shown["run"]["status"], "interrupted");
+    assert_eq!(shown["steps"][4]["status"], "in_doubt", "{}", shown["steps"]);
+    // What a dead process left in mid-call can be decided at once, before anybody resumes.
+    let result = json!({"content": [{"type": "text", "text": "it had happened"}]}).to_string();
+    project.abide(&["resolve", "r", "--result", &result]).is(0);
+    assert_eq!(project.abide(&["resume", "r", "--trust"]).is(0).stdout, "over\n");
+    assert_eq!((project.calls().len(), model.count()), (2, 3), "nothing was called again");
+}

@@ -1,0 +1,7 @@
+//! The binary as its users call it: words in, exit codes and documents out, against a scripted model and a small MCP server.
+
+mod bad_input;
+mod doubt;
+mod life;
+mod people;
+mod recovery;

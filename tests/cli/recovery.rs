@@ -1,0 +1,139 @@
+//! What survives: kills, moved files, revoked keys, rate limits, Ctrl-C.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::support::model::{Model, Say};
+use crate::support::project::{Project, out};
+
+const ALLOW: &str = "[tools.\"fix_*\"]\npolicy = \"allow\"\n";
+
+fn read(n: u32) -> Say {
+    Say::Calls(vec![("fix_read", json!({"n": n}))])
+}
+
+#[test]
+fn a_revoked_key_parks_and_a_new_one_makes_that_one_call() {
+    let model = Model::new(|_, asked| {
+        let turn = asked.body["messages"].as_array().unwrap().iter().filter(|m| m["role"] == "assistant").count();
+        let revoked = asked.headers["authorization"] == "Bearer sk-test-0123456789";
+        match turn {
+            0 | 1 => read(turn as u32),
+            2 if revoked => Say::Status(401, json!({"error": {"message": "this key was revoked"}}), vec![]),
+            _ => Say::Text("with the new key"),
+        }
+    });
+    let mut project = Project::new(&model);
+    project.settings(&model, ALLOW);
+    let parked = project.abide(&["run", "helper.md", "go", "--id", "r", "--trust"]).is(3);
+    parked.says("waits for valid credentials").says("this key was revoked").says("abide resume r");
+    assert_eq!(project.show("r")["run"]["waiting_for"], "credentials");
+    assert_eq!((model.count(), project.calls().len()), (3, 2));
+    project.key = "sk-new-9876543210".to_owned();
+    assert_eq!(project.abide(&["resume", "r", "--trust"]).is(0).stdout, "with the new key\n");
+    assert_eq!((model.count(), project.calls().len()), (4, 2), "one call more, and none repeated");
+}
+
+#[test]
+fn a_run_needs_nothing_but_its_database() {
+    let model = Model::by_turn(vec![
+        Say::Calls(vec![("fix_read", json!({"n": 1}))]),
+        Say::Calls(vec![("fix_write", json!({"n": 2}))]),
+        Say::Text("as it began"),
+    ]);
+    let project = Project::new(&model);
+    let parked = project.abide(&["run", "helper.md", "go", "--id", "r", "--trust"]).is(3);
+    parked.says("fix read {\"n\":1}");
+    // Moved, edited and broken; called from another folder, by a beginning of its id.
+    std::fs::remove_file(project.root.join("helper.md")).unwrap();
+    project.write(".mcp.json", "{\"mcpServers\": {}}");
+    project.write("abide.toml", "this is not toml");
+    let db = project.db().to_str().unwrap().to_owned();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let parked = project.abide_in(elsewhere.path(), &["approve", "r", "--resume", "--trust", "--db", &db]).is(3);
+    parked.says("fix write {\"n\":2}").says("--db").says(&db);
+    project.abide_in(elsewhere.path(), &["approve", "r", "--db", &db]).is(0);
+    let out = project.abide_in(elsewhere.path(), &["resume", "r", "--trust", "--db", &db]).is(0);
+    assert_eq!(out.stdout, "as it began\n");
+    assert_eq!((model.count(), project.calls().len()), (3, 2));
+    assert_eq!(model.asked()[2].body["messages"][0]["content"], "You help.");
+}
+
+#[test]
+fn a_killed_process_loses_nothing() {
+    let model = Model::new(|n, asked| {
+        let turn = asked.body["messages"].as_array().unwrap().iter().filter(|m| m["role"] == "assistant").count();
+        match (turn, n) {
+            (0, _) => read(1),
+            (_, 1) => Say::Held("never delivered"),
+            _ => Say::Text("resumed"),
+        }
+    });
+    let project = Project::new(&model);
+    project.settings(&model, ALLOW);
+    let mut killed = project.spawn(&["run", "helper.md", "go", "--id", "r", "--trust", "--json"]);
+    model.wait_for(2);
+    killed.kill().unwrap();
+    out(killed);
+    assert_eq!(project.show("r")["run"]["status"], "interrupted");
+    let resumed = project.abide(&["resume", "--trust"]).is(0);
+    resumed.says("replayed").says("run `r` is completed");
+    assert_eq!((model.count(), project.calls().len()), (3, 1), "only the call in flight was made again");
+    let asked = model.asked();
+    assert_eq!(asked[1].body, asked[2].body);
+    assert_eq!(asked[1].headers["idempotency-key"], asked[2].headers["idempotency-key"]);
+    project.abide(&["resume"]).is(0).says("no run is interrupted or due");
+}
+
+#[test]
+fn a_rate_limit_is_not_waited_for_if_told_so() {
+    let model = Model::new(|n, _| match n {
+        0 => Say::Status(429, json!({"error": {"message": "slow down"}}), vec![("Retry-After", "120")]),
+        _ => Say::Text("later"),
+    });
+    let project = Project::new(&model);
+    project.write(".mcp.json", "{}");
+    let left = project.abide(&["run", "helper.md", "go", "--id", "r", "--no-wait", "--json"]).is(3);
+    let run = left.json()["run"].clone();
+    assert_eq!((&run["status"], &run["waiting_for"]), (&json!("waiting"), &json!("rate_limit")));
+    let wait = run["until_ms"].as_i64().unwrap() - run["updated_ms"].as_i64().unwrap();
+    assert!((110_000..=125_000).contains(&wait), "{wait}");
+    assert_eq!(left.error()["code"], "parked");
+    project.abide(&["resume", "r", "--no-wait"]).is(3).says("waits out a rate limit until");
+    assert_eq!(model.count(), 1, "it is not asked before its time");
+    project.abide(&["resume"]).is(0).says("no run is interrupted or due");
+}
+
+#[test]
+fn ctrl_c_lets_go_of_a_run_that_can_be_resumed() {
+    let model = Model::new(|n, _| if n == 0 { Say::Held("too late") } else { Say::Text("resumed") });
+    let project = Project::new(&model);
+    project.write(".mcp.json", "{}");
+    let interrupted = project.spawn(&["run", "helper.md", "go", "--id", "r"]);
+    model.wait_for(1);
+    let sent = Command::new("kill").args(["-INT", &interrupted.id().to_string()]).status();
+    if !sent.is_ok_and(|status| status.success()) {
+        // A system without that command has another way to interrupt.
+        return drop(out(interrupted));
+    }
+    out(interrupted).is(130).says("abide resume r");
+    assert_eq!(project.show("r")["run"]["status"], "interrupted");
+    assert_eq!(project.abide(&["resume", "r"]).is(0).stdout, "resumed\n");
+}
+
+#[test]
+fn a_changed_definition_diverges_and_is_kept() {
+    let model = Model::by_turn(vec![Say::Calls(vec![("fix_read", json!({}))]), Say::Text("over")]);
+    let project = Project::new(&model);
+    project.abide(&["run", "helper.md", "go", "--id", "r", "--trust"]).is(3);
+    let db = rusqlite::Connection::open(project.db()).unwrap();
+    let pinned: String = db.query_row("SELECT body FROM definitions", [], |row| row.get(0)).unwrap();
+    db.execute("UPDATE definitions SET body = ?1", [pinned.replace("You help.", "You hinder.")]).unwrap();
+    let diverged = project.abide(&["resume", "r", "--trust", "--json"]).is(5);
+    assert!(diverged.error()["message"].as_str().unwrap().contains("helper/llm"), "{diverged:?}");
+    assert_eq!(project.show("r")["run"]["status"], "diverged");
+    db.execute("UPDATE definitions SET body = ?1", [pinned]).unwrap();
+    project.abide(&["resume", "r", "--trust", "--yes"]).is(0);
+    assert_eq!(model.count(), 2);
+}

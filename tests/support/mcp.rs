@@ -1,0 +1,76 @@
+//! A small MCP server on stdio, played by this very test binary: started with the variable [`LOG`] it serves, otherwise its
+//! test does nothing. It writes down each call before it answers.
+
+use std::io::{BufRead, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+/// Where the calls are written down.
+pub const LOG: &str = "ABIDE_TEST_SERVER_LOG";
+
+/// The variable of abide's own surroundings that the declaration refers to.
+pub const GIVEN: &str = "ABIDE_TEST_LOG";
+
+/// The declaration of the server; its calls go to the file that the variable [`GIVEN`] names.
+pub fn declaration() -> Value {
+    let program = std::env::current_exe().unwrap();
+    let args = ["--exact", "support::mcp::serve", "--nocapture"];
+    json!({"command": program, "args": args, "env": {LOG: format!("${{{GIVEN}}}")}})
+}
+
+/// The calls so far: tool and arguments.
+pub fn calls(log: &Path) -> Vec<(String, Value)> {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let call = |line: &str| {
+        let call: Value = serde_json::from_str(line).unwrap();
+        (call["name"].as_str().unwrap().to_owned(), call["arguments"].clone())
+    };
+    text.lines().map(call).collect()
+}
+
+#[test]
+fn serve() {
+    let Some(log) = std::env::var_os(LOG).map(PathBuf::from) else { return };
+    for line in std::io::stdin().lock().lines() {
+        let Ok(message) = serde_json::from_str::<Value>(&line.unwrap()) else { continue };
+        let (Some(id), Some(method)) = (message.get("id"), message["method"].as_str()) else { continue };
+        let answer = match method {
+            "initialize" => Ok(json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}},
+                "serverInfo": {"name": "fixture", "version": "1"}})),
+            "tools/list" => Ok(json!({"tools": tools()})),
+            "tools/call" => match call(&log, &message["params"]) {
+                Some(result) => Ok(result),
+                None => continue,
+            },
+            _ => Err(json!({"code": -32601, "message": "no such method"})),
+        };
+        let reply = match answer {
+            Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
+            Err(error) => json!({"jsonrpc": "2.0", "id": id, "error": error}),
+        };
+        let mut stdout = std::io::stdout().lock();
+        writeln!(stdout, "{reply}").unwrap();
+        stdout.flush().unwrap();
+    }
+    // Without the harness's own last words.
+    std::process::exit(0);
+}
+
+fn tools() -> Vec<Value> {
+    let tool = |name: &str, read_only: bool| {
+        json!({"name": name, "description": format!("does {name}"), "inputSchema": {"type": "object"},
+            "annotations": {"readOnlyHint": read_only}})
+    };
+    vec![tool("read", true), tool("write", false), tool("hang", false)]
+}
+
+/// Writes the call down. `hang` is never answered.
+fn call(log: &Path, params: &Value) -> Option<Value> {
+    let line = json!({"name": params["name"], "arguments": params["arguments"]});
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+    file.write_all(format!("{line}\n").as_bytes()).unwrap();
+    file.sync_all().unwrap();
+    let text = format!("{} of {}", params["name"].as_str().unwrap(), params["arguments"]);
+    (params["name"] != "hang").then(|| json!({"content": [{"type": "text", "text": text}], "isError": false}))
+}
