@@ -42,6 +42,8 @@ struct Flow {
     end: Option<Result<End, HostError>>,
     /// It has parked, and goes on when its questions are answered.
     parked: bool,
+    /// It was taken up again here, which is nothing to tell.
+    taken_up: bool,
     /// Approvals answered here; true once the run was taken up for the sake of one that it had parked without seeing.
     sent: HashMap<String, bool>,
 }
@@ -70,7 +72,7 @@ pub(crate) async fn stay_with(
     mut progress: Receiver<Progress>,
     runs: Vec<Run>,
 ) -> Driven {
-    let flow = |run| Flow { run, end: None, parked: false, sent: HashMap::new() };
+    let flow = |run| Flow { run, end: None, parked: false, taken_up: false, sent: HashMap::new() };
     let mut drive = Drive {
         screen,
         opened,
@@ -92,7 +94,12 @@ pub(crate) async fn stay_with(
         let asks = drive.asking.is_some();
         tokio::select! {
             biased;
-            () = &mut stop => return Driven::Interrupted,
+            () = &mut stop => {
+                if asks {
+                    screen.say("");
+                }
+                return Driven::Interrupted;
+            }
             Some((i, settled)) = drive.settling.next() => {
                 // What led to it is told first.
                 while let Ok(event) = progress.try_recv() {
@@ -145,8 +152,12 @@ impl Drive<'_> {
     }
 
     async fn event(&mut self, progress: &Progress) {
-        self.live.event(progress);
-        let Some(i) = self.flows.iter().position(|flow| flow.run.id() == &*progress.run) else { return };
+        let found = self.flows.iter().position(|flow| flow.run.id() == &*progress.run);
+        let again = found.and_then(|i| self.flows.get(i)).is_some_and(|flow| flow.taken_up);
+        if !(again && matches!(progress.what, ProgressKind::Replayed { .. })) {
+            self.live.event(progress);
+        }
+        let Some(i) = found else { return };
         match &progress.what {
             ProgressKind::Asked { id, wait: Wait::Approval } => self.ask(i, id.clone()).await,
             ProgressKind::Waiting { until_ms: Some(_), .. } => self.waits(i).await,
@@ -212,7 +223,7 @@ impl Drive<'_> {
     /// Takes a run that has parked up again.
     async fn go_on(&mut self, i: usize) {
         let Some(flow) = self.flows.get_mut(i) else { return };
-        flow.parked = false;
+        (flow.parked, flow.taken_up) = (false, true);
         match self.opened.abide.resume(flow.run.id(), false).await {
             Ok(_) => self.settle(i),
             Err(error) => flow.end = Some(Err(error)),

@@ -142,7 +142,7 @@ fn incomplete(screen: &Screen, run: &Run) {
 pub(crate) fn say_next(session: &Session, report: &Report) {
     let lines = next(report, &session.hints);
     if !lines.is_empty() {
-        session.screen.say(&lines.join("\n"));
+        session.screen.say(&format!("\n{}", lines.join("\n")));
     }
 }
 

@@ -324,7 +324,12 @@ impl Shard {
         }
         std::thread::sleep(Duration::from_millis(5 << failures));
         match self.load_keeping(key, epoch, Some(&mut old)) {
-            Ok(()) => {}
+            // Counted on, or a commit that can never work would be tried for ever.
+            Ok(()) => {
+                if let Some(run) = self.residents.get_mut(&token) {
+                    run.failures = failures;
+                }
+            }
             Err(error) => self.inner.settled(key, &Settled::Stopped(error)),
         }
     }

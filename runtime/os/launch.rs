@@ -1,9 +1,7 @@
 //! Starts processes so that they can be ended whole: an MCP server with everything it has started, and a run that works on
 //! without a terminal. It decides neither when a process ends nor how long it is asked to: its owner does.
 
-use std::ffi::OsStr;
 use std::io;
-use std::path::Path;
 use std::process::Stdio;
 
 use abide_mcp::{KillGroup, LaunchSpec, Launched, Launcher};
@@ -58,10 +56,11 @@ impl Drop for Group {
 
 /// Starts a program that outlives this one and its terminal, in this folder and with this environment, and with nothing to
 /// read from or write to; its process id.
-pub(crate) fn spawn_detached<I, S>(program: &Path, args: I) -> io::Result<u32>
+#[cfg(feature = "cli")]
+pub(crate) fn spawn_detached<I, S>(program: &std::path::Path, args: I) -> io::Result<u32>
 where
     I: IntoIterator<Item = S>,
-    S: AsRef<OsStr>,
+    S: AsRef<std::ffi::OsStr>,
 {
     let mut command = std::process::Command::new(program);
     command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

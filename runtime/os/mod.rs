@@ -21,4 +21,6 @@ pub(crate) use here::{
     create_private, ignore_file_size_signal, kill_self, make_private_dir, network_filesystem, sync_dir,
 };
 #[cfg(feature = "agents")]
-pub(crate) use launch::{GroupLauncher, spawn_detached};
+pub(crate) use launch::GroupLauncher;
+#[cfg(feature = "cli")]
+pub(crate) use launch::spawn_detached;

@@ -60,7 +60,7 @@ pub(crate) fn own_group(command: &mut Command) {
 }
 
 /// Cuts a process off from the console.
-#[cfg(feature = "agents")]
+#[cfg(feature = "cli")]
 pub(crate) fn detach(command: &mut Command) {
     const DETACHED_PROCESS: u32 = 0x0000_0008;
     const CREATE_NEW_PROCESS_GROUP: u32 = 0x0000_0200;

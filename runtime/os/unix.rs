@@ -75,7 +75,7 @@ pub(crate) fn own_group(command: &mut Command) {
 }
 
 /// Cuts a process off from the terminal's signals: they go to the terminal's groups only.
-#[cfg(feature = "agents")]
+#[cfg(feature = "cli")]
 pub(crate) fn detach(command: &mut Command) {
     command.process_group(0);
 }

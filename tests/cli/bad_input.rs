@@ -1,5 +1,7 @@
 //! Whatever is wrong with what a user gives: a clear error, the right exit code, nothing lost.
 
+use std::process::Command;
+
 use serde_json::json;
 
 use crate::support::model::{Model, Say};
@@ -96,6 +98,12 @@ fn a_database_that_is_not_ours_is_refused_and_left_alone() {
     project.abide(&["run", "helper.md", "hi", "--db", &file("no/such/folder.db")]).is(8).says("does not exist");
     let read_only = file("ro.db");
     project.abide(&["run", "helper.md", "hi", "--db", &read_only]).is(0);
+    // Where a system knows links by that command.
+    let linked = Command::new("ln").args(["-s", &read_only, &file("link.db")]).status();
+    if linked.is_ok_and(|status| status.success()) {
+        project.abide(&["ls", "--db", &file("link.db")]).is(8).says("symbolic link");
+        project.abide(&["run", "helper.md", "hi", "--db", &file("link.db")]).is(8).says("symbolic link");
+    }
     let mut permissions = std::fs::metadata(&read_only).unwrap().permissions();
     permissions.set_readonly(true);
     std::fs::set_permissions(&read_only, permissions).unwrap();
