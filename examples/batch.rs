@@ -11,10 +11,8 @@ async fn handle(n: u32) -> Result<u32> {
 }
 
 async fn batch(ctx: Ctx, count: u32) -> Result<u32> {
-    let bits = ctx
-        .map("items", 0..count, |ctx, n| async move { ctx.step("handle", n, handle).await })
-        .concurrency(16)
-        .await;
+    let bits =
+        ctx.map("items", 0..count, |ctx, n| async move { ctx.step("handle", n, handle).await }).concurrency(16).await;
     bits.into_iter().sum()
 }
 

@@ -28,6 +28,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Default)]
 pub struct Client {
     http: Arc<OnceLock<reqwest::Client>>,
+    /// For this machine itself: without proxies.
+    direct: Arc<OnceLock<reqwest::Client>>,
 }
 
 /// What goes out, but for the body.
@@ -72,7 +74,7 @@ impl Client {
         let Target { url, host, headers } = Target::of(model, key, vars)?;
         let timeout_s = model.timeout_s();
         tracing::debug!(%host, model = model.model, "calling a model");
-        let request = self.http()?.post(url).headers(headers).json(body);
+        let request = self.http(&url)?.post(url.clone()).headers(headers).json(body);
         let failed = |error| failure(error, &host, timeout_s);
         let mut response = request.timeout(Duration::from_secs(timeout_s)).send().await.map_err(failed)?;
         if !response.status().is_success() {
@@ -91,18 +93,27 @@ impl Client {
         answer(model.provider, &bytes.read, &host)
     }
 
-    fn http(&self) -> Result<&reqwest::Client, Error> {
-        if let Some(client) = self.http.get() {
+    /// The client for this address. A model on this very machine is never asked for through a proxy.
+    fn http(&self, url: &Url) -> Result<&reqwest::Client, Error> {
+        let here = is_loopback(url);
+        let place = if here { &self.direct } else { &self.http };
+        if let Some(client) = place.get() {
             return Ok(client);
         }
         let client = http_client(|builder| {
             let builder = builder.user_agent(concat!("abide/", env!("CARGO_PKG_VERSION")));
             let builder = builder.redirect(reqwest::redirect::Policy::none()).retry(reqwest::retry::never());
-            builder.connect_timeout(CONNECT_TIMEOUT)
+            let builder = builder.connect_timeout(CONNECT_TIMEOUT);
+            if here { builder.no_proxy() } else { builder }
         });
         let client = client.map_err(|error| environment(format!("cannot set up HTTPS: {}", causes(&error))))?;
-        Ok(self.http.get_or_init(|| client))
+        Ok(place.get_or_init(|| client))
     }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 impl Target {

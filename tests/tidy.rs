@@ -4,12 +4,15 @@ use std::path::{Path, PathBuf};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// Crates that do no I/O, read no clock and draw no randomness.
-const PURE: [&str; 8] = ["blake3", "futures-core", "futures-util", "serde", "serde_json", "slab", "thiserror", "proptest"];
+const PURE: [&str; 8] =
+    ["blake3", "futures-core", "futures-util", "serde", "serde_json", "slab", "thiserror", "proptest"];
 
 fn sources() -> Vec<(String, String)> {
     let mut out = Vec::new();
-    let mut folders: Vec<PathBuf> =
-        ["engine", "llm", "mcp", "runtime", "tests", "examples", "benches"].iter().map(|f| Path::new(ROOT).join(f)).collect();
+    let mut folders: Vec<PathBuf> = ["engine", "llm", "mcp", "runtime", "tests", "examples", "benches"]
+        .iter()
+        .map(|f| Path::new(ROOT).join(f))
+        .collect();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
             let path = entry.path();
@@ -32,7 +35,8 @@ fn none(what: &str, found: &[String]) {
 
 #[test]
 fn every_file_says_what_it_is() {
-    let bad: Vec<_> = sources().into_iter().filter(|(_, text)| !text.starts_with("//! ")).map(|(name, _)| name).collect();
+    let bad: Vec<_> =
+        sources().into_iter().filter(|(_, text)| !text.starts_with("//! ")).map(|(name, _)| name).collect();
     none("files that do not open with `//! `", &bad);
 }
 
@@ -48,7 +52,11 @@ fn rooms_are_small() {
         for (i, line) in text.lines().enumerate() {
             let indent: String = line.chars().take_while(|c| *c == ' ').collect();
             let code = line.trim_start();
-            if open.is_none() && (code.starts_with("fn ") || code.contains(" fn ")) && !code.starts_with("//") && line.ends_with('{') {
+            if open.is_none()
+                && (code.starts_with("fn ") || code.contains(" fn "))
+                && !code.starts_with("//")
+                && line.ends_with('{')
+            {
                 open = Some((i, indent, code.to_owned()));
             } else if let Some((from, its, head)) = &open
                 && line == format!("{its}}}")
@@ -69,13 +77,24 @@ fn architecture_names_what_exists_and_covers_every_module_folder() {
     assert!(text.lines().count() <= 150, "ARCHITECTURE.md has {} lines", text.lines().count());
     let mut bad = Vec::new();
     for (i, name) in text.split('`').enumerate() {
-        let is_path = i % 2 == 1 && (name.contains('/') || name.ends_with(".rs")) && !name.contains([' ', '<', '*', ':', '$']);
+        let is_path =
+            i % 2 == 1 && (name.contains('/') || name.ends_with(".rs")) && !name.contains([' ', '<', '*', ':', '$']);
         if is_path && !Path::new(ROOT).join(name).exists() {
             bad.push(name.to_owned());
         }
     }
     none("paths in ARCHITECTURE.md that do not exist", &bad);
-    for folder in ["engine/", "llm/", "mcp/", "runtime/host/", "runtime/store/", "runtime/os/", "migrations/", "tests/", "examples/"] {
+    for folder in [
+        "engine/",
+        "llm/",
+        "mcp/",
+        "runtime/host/",
+        "runtime/store/",
+        "runtime/os/",
+        "migrations/",
+        "tests/",
+        "examples/",
+    ] {
         assert!(text.contains(folder), "ARCHITECTURE.md does not speak of {folder}");
     }
 }
@@ -96,18 +115,26 @@ fn dependencies(manifest: &str) -> Vec<String> {
 
 #[test]
 fn arrows_point_one_way() {
-    let impure: Vec<_> = dependencies("engine/Cargo.toml").into_iter().filter(|d| !PURE.contains(&d.as_str())).collect();
+    let impure: Vec<_> =
+        dependencies("engine/Cargo.toml").into_iter().filter(|d| !PURE.contains(&d.as_str())).collect();
     none("crates that engine/ may not use", &impure);
-    let forbidden = [("engine", &["abide-llm", "abide-mcp", "abide"][..]), ("llm", &["abide-mcp", "abide"]), ("mcp", &["abide"])];
+    let forbidden =
+        [("engine", &["abide-llm", "abide-mcp", "abide"][..]), ("llm", &["abide-mcp", "abide"]), ("mcp", &["abide"])];
     for (folder, names) in forbidden {
         let has: Vec<_> =
             dependencies(&format!("{folder}/Cargo.toml")).into_iter().filter(|d| names.contains(&d.as_str())).collect();
         none(&format!("arrows out of {folder}/ that point the wrong way"), &has);
     }
     let mut bad = Vec::new();
-    for (name, text) in sources().into_iter().filter(|(name, _)| name.starts_with("engine/") && !name.ends_with("_tests.rs")) {
+    for (name, text) in
+        sources().into_iter().filter(|(name, _)| name.starts_with("engine/") && !name.ends_with("_tests.rs"))
+    {
         let mut code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        if code.any(|l| ["SystemTime::now", "Instant::now", "std::fs", "std::net", "tokio::", "std::env"].iter().any(|w| l.contains(w))) {
+        if code.any(|l| {
+            ["SystemTime::now", "Instant::now", "std::fs", "std::net", "tokio::", "std::env"]
+                .iter()
+                .any(|w| l.contains(w))
+        }) {
             bad.push(name);
         }
     }
@@ -116,9 +143,20 @@ fn arrows_point_one_way() {
 
 #[test]
 fn the_operating_system_has_one_place() {
-    let marks = ["cfg(unix)", "cfg(not(unix))", "cfg(windows)", "target_os", "std::os::", "rustix::", "cfg!(windows)", "cfg!(unix)"];
+    let marks = [
+        "cfg(unix)",
+        "cfg(not(unix))",
+        "cfg(windows)",
+        "target_os",
+        "std::os::",
+        "rustix::",
+        "cfg!(windows)",
+        "cfg!(unix)",
+    ];
     let mut bad = Vec::new();
-    for (name, text) in sources().into_iter().filter(|(name, _)| !name.starts_with("runtime/os/") && name != "tests/tidy.rs") {
+    for (name, text) in
+        sources().into_iter().filter(|(name, _)| !name.starts_with("runtime/os/") && name != "tests/tidy.rs")
+    {
         for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim_start().starts_with("//")) {
             // Tests may look at what the system did.
             if marks.iter().any(|m| line.contains(m)) && !name.starts_with("tests/") && !name.ends_with("_tests.rs") {
@@ -132,10 +170,13 @@ fn the_operating_system_has_one_place() {
 #[test]
 fn no_room_is_called_util_and_no_test_file_is_forgotten() {
     let sources = sources();
-    let vague = |name: &str| ["util", "utils", "common", "helpers", "misc"].iter().any(|w| name.split(['/', '.']).any(|part| part == *w));
+    let vague = |name: &str| {
+        ["util", "utils", "common", "helpers", "misc"].iter().any(|w| name.split(['/', '.']).any(|part| part == *w))
+    };
     let bad: Vec<_> = sources.iter().map(|(name, _)| name.clone()).filter(|name| vague(name)).collect();
     none("names that say nothing", &bad);
-    let all: String = sources.iter().filter(|(name, _)| name.starts_with("tests/")).map(|(_, text)| text.as_str()).collect();
+    let all: String =
+        sources.iter().filter(|(name, _)| name.starts_with("tests/")).map(|(_, text)| text.as_str()).collect();
     let mut forgotten = Vec::new();
     for (name, _) in sources.iter().filter(|(name, _)| name.starts_with("tests/") && name != "tests/main.rs") {
         let stem = name.trim_end_matches("/mod.rs").trim_end_matches(".rs").rsplit('/').next().unwrap();

@@ -109,6 +109,7 @@ impl Resident {
     fn tell_parked(&self, shop: &Shop<'_>) {
         let settled = match self.letting_go {
             Some(LettingGo::Environment) => {
+                shop.inner.give_up(self.key, true);
                 let why = self.stopped_by.clone().unwrap_or_else(|| "its surroundings are broken".to_owned());
                 Settled::Stopped(HostError::Environment { run: self.id.to_string(), why })
             }

@@ -243,6 +243,7 @@ impl Abide {
     pub async fn resume(&self, id: &str, steal: bool) -> Result<Run, HostError> {
         let row = self.inner.read(|reader| reader.find(id))?;
         let run = Run { inner: self.inner.clone(), key: row.key, id: row.id.clone() };
+        self.inner.give_up(row.key, false);
         self.inner.take(row, steal).await?;
         Ok(run)
     }
@@ -274,11 +275,12 @@ impl Abide {
         let _ = tokio::time::timeout(GRACE, futures_util::future::join_all(done)).await;
         if let Some((owner, id)) = self.inner.owner.get() {
             let id = *id;
-            let left = self.inner.writer.call(move |tx| {
-                tx.conn.execute("UPDATE heads SET owner = NULL WHERE owner = ?1", [id])?;
-                tx.conn.execute("DELETE FROM owners WHERE id = ?1", [id])
-            });
-            if left.await.is_ok() {
+            // Its row goes when the next process registers: no commit for that alone.
+            let owns = self.inner.read(|reader| reader.owns_runs(id)).unwrap_or(true);
+            let let_go = move |tx: &crate::store::Tx<'_>| {
+                tx.conn.execute("UPDATE heads SET owner = NULL WHERE owner = ?1", [id])
+            };
+            if !owns || self.inner.writer.call(let_go).await.is_ok() {
                 owner.leave();
             }
         }
@@ -329,7 +331,7 @@ impl Inner {
     pub(crate) async fn adopt(&self, key: RunKey) -> Result<(), HostError> {
         let Some(row) = self.read(|reader| reader.run(key))? else { return Ok(()) };
         let open = matches!(row.status.as_str(), "running" | "waiting");
-        if !open || !self.knows(&row.workflow) {
+        if !open || self.has_given_up(key) || !self.knows(&row.workflow) {
             return Ok(());
         }
         self.take(row, false).await

@@ -1,6 +1,6 @@
 //! What all threads of a host share. It owns no run.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
@@ -58,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) recover: bool,
     pub(crate) owner: OnceCell<(Owner, i64)>,
     pub(crate) unlock: Unlocker,
+    /// Runs that stopped here for their surroundings: only a person takes them up again.
+    given_up: Mutex<HashSet<RunKey>>,
     readers: Mutex<Vec<Reader>>,
     waiters: Mutex<HashMap<RunKey, Vec<Waiter>>>,
 }
@@ -94,6 +96,7 @@ impl Inner {
             recover,
             owner: OnceCell::new(),
             unlock: Unlocker::default(),
+            given_up: Mutex::default(),
             readers: Mutex::default(),
             waiters: Mutex::default(),
         }
@@ -161,6 +164,20 @@ impl Inner {
             Some(Registered::Made(make)) => make(run, definition, self.resources.clone()),
             None => Err(HostError::NoWorkflow { run: run.to_owned(), workflow: name.to_owned() }),
         }
+    }
+
+    /// Notes that a run stopped for its surroundings, or that somebody takes it up again.
+    pub(crate) fn give_up(&self, run: RunKey, given_up: bool) {
+        let mut all = lock(&self.given_up);
+        if given_up {
+            all.insert(run);
+        } else {
+            all.remove(&run);
+        }
+    }
+
+    pub(crate) fn has_given_up(&self, run: RunKey) -> bool {
+        lock(&self.given_up).contains(&run)
     }
 
     pub(crate) fn shard_of(&self, run_id: &str) -> usize {

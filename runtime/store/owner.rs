@@ -64,10 +64,12 @@ impl Owner {
         let rows = unused.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
         for row in rows {
             let (id, file) = row?;
-            // Unlinked only while its lock is held; the row goes first, with this transaction.
-            if let Some(_held) = hold(&self.folder.join(&file)) {
+            let path = self.folder.join(&file);
+            // Unlinked only while its lock is held. A process that left in good order took its file along.
+            let held = hold(&path);
+            if held.is_some() || !path.exists() {
                 tx.conn.execute("DELETE FROM owners WHERE id = ?1", [id])?;
-                let _ = std::fs::remove_file(self.folder.join(&file));
+                let _ = std::fs::remove_file(path);
             }
         }
         Ok(())

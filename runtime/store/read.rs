@@ -184,6 +184,12 @@ impl Reader {
         Ok(runs)
     }
 
+    /// True if this owner has runs.
+    pub(crate) fn owns_runs(&self, owner: i64) -> Result<bool, HostError> {
+        let any = self.one("SELECT 1 FROM heads WHERE owner = ?1 LIMIT 1", &owner, |row| row.get::<_, i64>(0))?;
+        Ok(any.is_some())
+    }
+
     /// The body of a definition.
     pub(crate) fn definition(&self, key: i64) -> Result<Option<String>, HostError> {
         self.one("SELECT body FROM definitions WHERE key = ?1", &key, |row| row.get(0))

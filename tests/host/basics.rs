@@ -204,3 +204,31 @@ async fn a_run_outlives_its_process_and_needs_only_its_id() {
     abide.shutdown().await;
     assert!(std::fs::read_dir(dir.path().join("runs.db-owners")).unwrap().next().is_none());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_stopped_for_its_surroundings_is_left_alone_until_somebody_resumes_it() {
+    let dir = folder();
+    let tries = Arc::new(AtomicU32::new(0));
+    let counted = tries.clone();
+    let abide = Abide::open(dir.path().join("runs.db"))
+        .workflow("needs", move |ctx: Ctx, (): ()| {
+            let counted = counted.clone();
+            async move {
+                let step = move |(): ()| {
+                    let n = counted.fetch_add(1, Ordering::SeqCst);
+                    async move { if n == 0 { Err(Error::new(ErrorKind::Environment, "no server")) } else { Ok(n) } }
+                };
+                ctx.step("start", (), step).await
+            }
+        })
+        .start()
+        .await
+        .unwrap();
+    let run = abide.run("needs", &()).id("n").await.unwrap();
+    assert_eq!(run.result::<u32>().await.unwrap_err().exit_code(), 8);
+    // Longer than a host takes to look for orphans.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(tries.load(Ordering::SeqCst), 1);
+    assert_eq!(abide.resume("n", false).await.unwrap().result::<u32>().await.unwrap(), 1);
+    abide.shutdown().await;
+}

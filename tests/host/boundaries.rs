@@ -102,10 +102,21 @@ fn journal(folder: &Path) -> Vec<String> {
         let mut lines = Vec::new();
         for info in abide.list(10).unwrap() {
             let report = abide.report(&info.id).unwrap();
-            let text = |json: &Option<abide::engine::Json>| json.as_ref().map(|j| j.get().replace(&*folder.to_string_lossy(), "F"));
+            let text = |json: &Option<abide::engine::Json>| {
+                json.as_ref().map(|j| j.get().replace(&*folder.to_string_lossy(), "F"))
+            };
             lines.push(format!("{} {} {:?}", report.run.workflow, report.run.status, text(&report.run.output)));
             let line = |s: &StepReport| {
-                format!("{} {} {} {:?} {:?} {:?} {:?}", s.id, s.kind, s.status, s.effect, text(&s.input), text(&s.output), s.error)
+                format!(
+                    "{} {} {} {:?} {:?} {:?} {:?}",
+                    s.id,
+                    s.kind,
+                    s.status,
+                    s.effect,
+                    text(&s.input),
+                    text(&s.output),
+                    s.error
+                )
             };
             lines.extend(report.steps.iter().map(line));
         }
@@ -150,7 +161,11 @@ fn killed_at_every_boundary_it_resumes_to_the_same_journal() {
                 assert!(work(dir.path(), None));
                 let after = calls(dir.path());
                 for call in held {
-                    assert_eq!(before.get(&call), after.get(&call), "{point}:{n}: `{call}` had completed and ran again");
+                    assert_eq!(
+                        before.get(&call),
+                        after.get(&call),
+                        "{point}:{n}: `{call}` had completed and ran again"
+                    );
                 }
             }
             assert_eq!(std::fs::read_to_string(dir.path().join("result")).unwrap(), result, "{point}:{n}");
