@@ -24,6 +24,9 @@ use crate::store::{Claim, Claimed, Reader, RunKey, RunRow, Started, hold_dead, i
 /// How long a shutdown waits for attempts that must not be cut off.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How often a run whose owner's lock is held is looked at again, two milliseconds apart, before that owner counts as alive.
+const TAKE_AGAIN: u32 = 15;
+
 /// An open database: starts runs, works on them, and answers for them.
 pub struct Abide {
     pub(crate) inner: Arc<Inner>,
@@ -294,37 +297,50 @@ impl Abide {
 
 impl Inner {
     /// Takes a run and loads it.
-    pub(crate) async fn take(&self, row: RunRow, steal: bool) -> Result<(), HostError> {
-        if is_ended(&row.status) {
-            return Ok(());
-        }
-        if !self.knows(&row.workflow) {
-            return Err(HostError::NoWorkflow { run: row.id, workflow: row.workflow });
-        }
+    pub(crate) async fn take(&self, mut row: RunRow, steal: bool) -> Result<(), HostError> {
         let own = self.owner_id().await?;
+        // Somebody else, or another thread of ours, may be taking the dead owner's run at this very moment and hold its lock for
+        // the length of a commit: only who keeps it is alive.
+        for again in 0.. {
+            if is_ended(&row.status) {
+                return Ok(());
+            }
+            if !self.knows(&row.workflow) {
+                return Err(HostError::NoWorkflow { run: row.id, workflow: row.workflow });
+            }
+            match self.try_take(own, &row, steal).await? {
+                Claimed::Ended => return Ok(()),
+                Claimed::Ours { epoch } => return self.load(row.key, epoch).await,
+                Claimed::Theirs if again >= TAKE_AGAIN => break,
+                Claimed::Theirs => tokio::time::sleep(Duration::from_millis(2)).await,
+            }
+            row = self.read(|reader| reader.run(row.key))?.ok_or(HostError::NoSuchRun { run: row.id })?;
+        }
+        Err(HostError::Owned { run: row.id, pid: row.owner.map_or(0, |o| o.pid) })
+    }
+
+    async fn try_take(&self, own: i64, row: &RunRow, steal: bool) -> Result<Claimed, HostError> {
         let (from, held) = match &row.owner {
             None => (None, None),
-            Some(owner) if owner.id == own => return Ok(()),
+            Some(owner) if owner.id == own => return Ok(Claimed::Ended),
             // The dead owner's lock is held through the commit that bumps the epoch.
             Some(owner) => match hold_dead(&self.db, &owner.file) {
                 Some(held) => (Some(owner.id), Some(held)),
                 None if steal => (Some(owner.id), None),
-                None => return Err(HostError::Owned { run: row.id, pid: owner.pid }),
+                None => return Ok(Claimed::Theirs),
             },
         };
         let claim = Claim { run: row.key, owner: own, from, now_ms: self.now_ms() };
-        let claimed = self.writer.call(move |tx| claim.apply(tx)).await?;
+        let claimed = self.writer.call(move |tx| claim.apply(tx)).await;
         drop(held);
-        match claimed {
-            Claimed::Ended => Ok(()),
-            Claimed::Theirs => Err(HostError::Owned { run: row.id, pid: row.owner.map_or(0, |o| o.pid) }),
-            Claimed::Ours { epoch } => {
-                let (reply, loaded) = oneshot::channel();
-                let shard = usize::try_from(row.key).unwrap_or(0) % self.shards.len().max(1);
-                self.send(shard, Msg::Load { key: row.key, epoch, reply: Some(reply) });
-                loaded.await.map_err(|_| HostError::ShuttingDown)?
-            }
-        }
+        claimed
+    }
+
+    async fn load(&self, key: RunKey, epoch: i64) -> Result<(), HostError> {
+        let (reply, loaded) = oneshot::channel();
+        let shard = usize::try_from(key).unwrap_or(0) % self.shards.len().max(1);
+        self.send(shard, Msg::Load { key, epoch, reply: Some(reply) });
+        loaded.await.map_err(|_| HostError::ShuttingDown)?
     }
 
     /// Takes a run that nobody living works on, if this process has its workflow.
