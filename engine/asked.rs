@@ -42,9 +42,9 @@ pub struct StepAsked {
 }
 
 impl Asked {
-    /// What the numbering sorts by.
-    pub(crate) fn order(&self) -> (u32, &str, &[u8; 16]) {
-        (self.scope, &self.name, &self.hash)
+    /// What the numbering within a scope sorts by.
+    pub(crate) fn order(&self) -> (&str, &[u8; 16]) {
+        (&self.name, &self.hash)
     }
 
     /// Hash of everything that replay compares, but for the id.

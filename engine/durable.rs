@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::asked::{Asked, What};
 use crate::event::{Json, Wait, json};
-use crate::state::Shared;
+use crate::state::{Entry, Shared};
 use crate::{Effect, Fault, Result, Retry, StepKind};
 
 /// A request and its place in the machine: made when first polled, so that options can still be set until then.
@@ -244,8 +244,8 @@ impl<T: DeserializeOwned, K> Future for Durable<T, K> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let id = match &this.op.state {
-            OpState::Open(slot) => this.op.shared.lock().entries.get(*slot).and_then(|e| e.id.clone()),
+        let open = match &this.op.state {
+            OpState::Open(slot) => this.op.shared.lock().entries.get(*slot).and_then(Entry::named),
             _ => None,
         };
         match this.op.poll(cx) {
@@ -253,11 +253,18 @@ impl<T: DeserializeOwned, K> Future for Durable<T, K> {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(value)) => match serde_json::from_str(value.get()) {
                 Ok(value) => Poll::Ready(Ok(value)),
-                Err(e) => {
-                    let id = id.map_or_else(String::new, |id| id.to_string());
-                    this.op.shared.lock().fail(Fault::Unreadable { id, why: e.to_string() });
-                    Poll::Pending
-                }
+                Err(e) => match open {
+                    // Anybody may send anything: what does not fit is an error, not the end of the run.
+                    Some((id, true)) => {
+                        let text = format!("what was sent as signal `{}` does not fit: {e}", id.name());
+                        Poll::Ready(Err(crate::terminal(text)))
+                    }
+                    open => {
+                        let id = open.map_or_else(String::new, |(id, _)| id.to_string());
+                        this.op.shared.lock().fail(Fault::Unreadable { id, why: e.to_string() });
+                        Poll::Pending
+                    }
+                },
             },
         }
     }

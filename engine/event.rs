@@ -286,6 +286,21 @@ pub enum HostEvent {
         /// Unix milliseconds.
         at: i64,
     },
+    /// An attempt ended while the run could not go on: its outcome is kept until mended code takes it.
+    Outcome {
+        /// Of which step.
+        id: StepId,
+        /// Which attempt.
+        n: u32,
+        /// Unix milliseconds.
+        at: i64,
+        /// The result, if it ended well.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        out: Option<Json>,
+        /// The error, if it ended badly.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<Error>,
+    },
     /// The step was asked for, or was to be tried again, while the run was being paused: it has not started.
     Held {
         /// Which step.

@@ -100,12 +100,25 @@ fn foreign_awaits_and_other_misuse_are_faults_not_hangs() {
     let bad_name = workflow(|ctx: Ctx, (): ()| async move { ctx.step("a/b", 1, double).await });
     assert!(matches!(fault_of(bad_name), Fault::BadRequest { .. }));
     let wrong_type = workflow(|ctx: Ctx, (): ()| async move {
-        let text: String = ctx.signal("x").await?;
-        Ok::<_, Error>(text)
+        // JSON has no NaN: it is written as null, which is no number.
+        ctx.step("x", 1, |_: u32| async move { Ok::<_, Error>(f32::NAN) }).await
     });
-    let mut sim = Sim::new(wrong_type, "null").unwrap();
-    sim.signals = [("x".into(), raw("5"))].into();
+    let sim = Sim::new(wrong_type, "null").unwrap();
     assert!(matches!(sim.run(false).err(), Some(Fault::Unreadable { .. })));
+}
+
+#[test]
+fn a_signal_that_does_not_fit_is_an_error_of_the_workflow() {
+    let flow = workflow(|ctx: Ctx, (): ()| async move {
+        let bad = ctx.signal::<String>("x").await.unwrap_err();
+        Ok::<_, Error>((bad.message().contains("signal `x`"), ctx.signal::<u32>("x").await?))
+    });
+    let sim = survives(|| {
+        let mut sim = Sim::new(flow.clone(), "null").unwrap();
+        sim.signals = [("x".into(), raw("5")), ("x".into(), raw("6"))].into();
+        sim
+    });
+    assert_eq!(sim.outcome(), "[true,6]");
 }
 
 #[test]

@@ -261,9 +261,12 @@ impl Machine {
         self.outcome.as_ref()
     }
 
-    /// Why the run cannot go on, if something outside the poll says so.
+    /// Why the run cannot go on, if something outside the poll says so. Whatever comes after its end concerns nobody.
     pub fn fault(&self) -> Option<Fault> {
-        if self.shared.bell.is_foreign() && self.future.is_some() {
+        if self.outcome.is_some() {
+            return None;
+        }
+        if self.shared.bell.is_foreign() {
             let what = "it was woken by something other than abide (another thread, a runtime's timer or socket)";
             self.shared.lock().fail(Fault::ForeignAwait { what: what.to_owned() });
         }

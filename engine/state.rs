@@ -120,6 +120,13 @@ impl Shared {
     }
 }
 
+impl Entry {
+    /// Its id, and whether it is a signal.
+    pub(crate) fn named(&self) -> Option<(StepId, bool)> {
+        Some((self.id.clone()?, matches!(self.asked.what, What::Signal { .. })))
+    }
+}
+
 impl Scope {
     fn next_ordinal(&mut self, name: &str) -> u32 {
         if let Some(count) = self.ordinals.get_mut(name) {
@@ -203,7 +210,7 @@ impl State {
         rest.dropped.sort_unstable();
         let mut fresh = std::mem::take(&mut self.fresh);
         if fresh.len() > 1 {
-            fresh.sort_by(|a, b| self.entries[*a].asked.order().cmp(&self.entries[*b].asked.order()));
+            fresh.sort_by(|a, b| self.compare(&self.entries[*a].asked, &self.entries[*b].asked));
             self.refuse_equal(&fresh);
         }
         for slot in fresh {
@@ -212,8 +219,16 @@ impl State {
         rest
     }
 
+    /// By the paths of their scopes, not by the order in which those were opened: that may be random.
+    fn compare(&self, a: &Asked, b: &Asked) -> std::cmp::Ordering {
+        let scopes =
+            if a.scope == b.scope { std::cmp::Ordering::Equal } else { self.path(a.scope).cmp(&self.path(b.scope)) };
+        scopes.then_with(|| a.order().cmp(&b.order()))
+    }
+
     fn refuse_equal(&mut self, sorted: &[usize]) {
-        let equal = sorted.windows(2).find(|w| self.entries[w[0]].asked.order() == self.entries[w[1]].asked.order());
+        let same = |a: &Asked, b: &Asked| a.scope == b.scope && a.order() == b.order();
+        let equal = sorted.windows(2).find(|w| same(&self.entries[w[0]].asked, &self.entries[w[1]].asked));
         if let Some(pair) = equal {
             let asked = &self.entries[pair[0]].asked;
             let scope = self.scopes[asked.scope as usize].path.to_string();
