@@ -8,6 +8,7 @@ use super::attempt::{self, Started};
 use super::progress::{Progress, ProgressKind};
 use super::resident::{Act, Arrived, Came, Committing, Ended, LettingGo, Resident, StepState};
 use super::run::Settled;
+use super::submit::diverged;
 use super::turn::Shop;
 use crate::HostError;
 use crate::store::Tail;
@@ -29,8 +30,9 @@ pub(crate) enum After {
 impl Resident {
     /// Acts on what was committed.
     pub(crate) fn committed(&mut self, shop: &Shop<'_>, committing: Committing, tail: &Tail) -> After {
-        let Committing { delivered, acts, state, ended, retired, .. } = committing;
+        let Committing { delivered, acts, mut state, ended, retired } = committing;
         drop(retired);
+        state.release &= !tail.kept;
         (self.head, self.hash, self.failures) = (tail.head, tail.hash, 0);
         self.tell_ended(shop, &delivered);
         let waits = state.status == "waiting" && state != self.state;
@@ -61,6 +63,10 @@ impl Resident {
                 alarms.push(Alarm { at: *at, id: id.clone() });
             }
         }
+        // What came for a generation that has ended, or for a step that was cancelled, is nobody's now.
+        let mut arrived = std::mem::take(&mut self.arrived);
+        arrived.retain(|one| !matches!(&one.what, Came::Attempt { id, serial, .. } if !self.is_current(id, *serial)));
+        self.arrived = arrived;
         if self.state.release {
             self.tell_parked(shop);
             return After::Leave;
@@ -69,11 +75,11 @@ impl Resident {
     }
 
     fn start(&mut self, shop: &Shop<'_>, id: StepId, n: u32) {
-        let Some(StepState::Working { n: latest, failures, .. }) = self.steps.get(&id) else { return };
-        if *latest != n {
+        let Some(StepState::Working { n: latest, failures, serial: 0, .. }) = self.steps.get(&id) else { return };
+        if *latest != n || self.fault.is_some() {
             return;
         }
-        let failures = *failures;
+        let (failures, serial) = (*failures, attempt::serial());
         let Some(OpenWhat::Step(step)) = self.machine.find(&id).map(|open| open.what) else {
             self.drop_step(&id);
             return;
@@ -84,13 +90,18 @@ impl Resident {
         // Polled right here only if it is alone: several at once shall run side by side.
         let mut inline = self.inline && self.working == 1;
         let alone = inline;
-        match attempt::start(shop.inner, shop.to, self.token, &id, &step, Attempt { key, number: n }, &mut inline) {
+        let which = (self.token, &id, serial);
+        let started = attempt::start(shop.inner, shop.to, which, &step, Attempt { key, number: n }, &mut inline);
+        let abort = match started {
             Started::Done(result) => {
-                let at = shop.inner.now_ms();
-                self.arrived.push(Arrived { at, order: Arrival::Outcome, what: Came::Attempt { id, n, result } });
+                let (at, id) = (shop.inner.now_ms(), id.clone());
+                let what = Came::Attempt { id, n, serial, result };
+                self.arrived.push(Arrived { at, order: Arrival::Outcome, what });
+                None
             }
-            Started::Working(abort) => self.set_step(id, StepState::Working { n, failures, abort: Some(abort) }),
-        }
+            Started::Working(abort) => Some(abort),
+        };
+        self.set_step(id, StepState::Working { n, failures, serial, abort });
         if alone && !inline {
             self.inline = false;
         }
@@ -98,7 +109,9 @@ impl Resident {
 
     fn tell_ended(&self, shop: &Shop<'_>, delivered: &[Arrived]) {
         for one in delivered {
-            if let Came::Attempt { id, result, .. } = &one.what {
+            if let Came::Attempt { id, result, .. } = &one.what
+                && !self.steps.contains_key(id)
+            {
                 let error = result.as_ref().err().map(|e| e.message().to_owned());
                 let what = || ProgressKind::Ended { id: id.to_string(), error: error.clone() };
                 shop.inner.tell(|| Progress { run: self.id.clone(), what: what() });
@@ -107,9 +120,11 @@ impl Resident {
     }
 
     fn tell_parked(&self, shop: &Shop<'_>) {
+        if let Some(fault) = self.fault.as_ref().filter(|_| self.state.status == "diverged") {
+            return shop.inner.settled(self.key, &Settled::Stopped(diverged(&self.id, fault)));
+        }
         let settled = match self.letting_go {
             Some(LettingGo::Environment) => {
-                shop.inner.give_up(self.key, true);
                 let why = self.stopped_by.clone().unwrap_or_else(|| "its surroundings are broken".to_owned());
                 Settled::Stopped(HostError::Environment { run: self.id.to_string(), why })
             }
@@ -123,14 +138,17 @@ impl Resident {
         shop.inner.settled(self.key, &settled);
     }
 
-    /// What was delivered by a commit that failed waits again.
+    /// What was delivered by a commit that failed waits again, and what it ended goes on.
     pub(crate) fn take_back(&mut self, committing: Committing) {
-        for one in committing.delivered {
-            match one.what {
-                Came::Mail(_) => {}
-                what => self.arrived.push(Arrived { what, ..one }),
-            }
+        if let Some(retired) = committing.retired {
+            self.steps = retired;
         }
+        self.take_back_outcomes(committing.delivered);
+    }
+
+    /// Outcomes belong to the host until they are committed (DESIGN rule 3); messages still lie in the inbox.
+    pub(crate) fn take_back_outcomes(&mut self, delivered: impl IntoIterator<Item = Arrived>) {
+        self.arrived.extend(delivered.into_iter().filter(|one| matches!(one.what, Came::Attempt { .. })));
     }
 }
 

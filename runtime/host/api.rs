@@ -4,8 +4,6 @@ use std::future::{Future, IntoFuture};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use abide_engine::{Json, Seed};
 use serde::Serialize;
@@ -16,23 +14,15 @@ use super::inner::{Definition, Inner};
 use super::progress::Progress;
 use super::run::{Run, StartRun};
 use super::shard::Msg;
-use super::watch::Watch;
+use super::shutdown::Closing;
 use crate::HostError;
 use crate::report::Report;
-use crate::store::{Claim, Claimed, Reader, RunKey, RunRow, Started, hold_dead, is_ended};
+use crate::store::{Reader, RunRow, Started};
 
-/// How long a shutdown waits for attempts that must not be cut off.
-const GRACE: Duration = Duration::from_secs(10);
-
-/// How often a run whose owner's lock is held is looked at again, two milliseconds apart, before that owner counts as alive.
-const TAKE_AGAIN: u32 = 15;
-
-/// An open database: starts runs, works on them, and answers for them.
+/// An open database: starts runs, works on them, and answers for them. Dropped without [`Abide::shutdown`], it shuts down behind your back.
 pub struct Abide {
     pub(crate) inner: Arc<Inner>,
-    pub(crate) threads: Vec<JoinHandle<()>>,
-    pub(crate) writer: Option<JoinHandle<()>>,
-    pub(crate) watch: Watch,
+    pub(crate) closing: Option<Closing>,
 }
 
 /// What is known of a run without reading its journal.
@@ -95,7 +85,7 @@ impl RunInfo {
     }
 }
 
-fn waiting_word(word: &str) -> Option<&'static str> {
+pub(super) fn waiting_word(word: &str) -> Option<&'static str> {
     const WORDS: [&str; 11] = [
         "timer",
         "rate_limit",
@@ -145,9 +135,8 @@ impl Start<'_> {
     async fn begin(self) -> Result<Run, HostError> {
         let input = self.input.map_err(|why| HostError::Value { what: "the input".to_owned(), why })?;
         let id = self.id.unwrap_or_else(crate::random::run_id);
-        if id.is_empty() || id.len() > 200 || id.contains(char::is_control) {
-            let why = "an id has 1 to 200 bytes and no control characters".to_owned();
-            return Err(HostError::Value { what: format!("the id `{id}`"), why });
+        if let Some(why) = fault_of_id(&id) {
+            return Err(HostError::Value { what: format!("the id `{id}`"), why: why.to_owned() });
         }
         let inner = self.abide.inner.clone();
         let start = StartRun {
@@ -246,7 +235,7 @@ impl Abide {
     pub async fn resume(&self, id: &str, steal: bool) -> Result<Run, HostError> {
         let row = self.inner.read(|reader| reader.find(id))?;
         let run = Run { inner: self.inner.clone(), key: row.key, id: row.id.clone() };
-        self.inner.give_up(row.key, false);
+        self.inner.no_longer_left(row.key);
         self.inner.take(row, steal).await?;
         Ok(run)
     }
@@ -265,104 +254,10 @@ impl Abide {
     pub fn verify(&self, only: Option<&str>) -> Result<crate::report::Verified, HostError> {
         self.inner.read(|reader| crate::report::verify(reader, only))
     }
-
-    /// Lets go of all runs, waits a while for attempts that must not be cut off, and closes the database.
-    pub async fn shutdown(mut self) {
-        self.watch.stop();
-        let mut done = Vec::new();
-        for shard in 0..self.inner.shards.len() {
-            let (reply, stopped) = oneshot::channel();
-            self.inner.send(shard, Msg::Stop(reply));
-            done.push(stopped);
-        }
-        let _ = tokio::time::timeout(GRACE, futures_util::future::join_all(done)).await;
-        if let Some((owner, id)) = self.inner.owner.get() {
-            let id = *id;
-            // Its row goes when the next process registers: no commit for that alone.
-            let owns = self.inner.read(|reader| reader.owns_runs(id)).unwrap_or(true);
-            let let_go = move |tx: &crate::store::Tx<'_>| {
-                tx.conn.execute("UPDATE heads SET owner = NULL WHERE owner = ?1", [id])
-            };
-            if !owns || self.inner.writer.call(let_go).await.is_ok() {
-                owner.leave();
-            }
-        }
-        drop(std::mem::take(&mut self.threads));
-        self.inner.writer.stop();
-        if let Some(writer) = self.writer.take() {
-            let _ = tokio::task::spawn_blocking(move || writer.join()).await;
-        }
-    }
 }
 
-impl Inner {
-    /// Takes a run and loads it.
-    pub(crate) async fn take(&self, mut row: RunRow, steal: bool) -> Result<(), HostError> {
-        let own = self.owner_id().await?;
-        // Somebody else, or another thread of ours, may be taking the dead owner's run at this very moment and hold its lock for
-        // the length of a commit: only who keeps it is alive.
-        for again in 0.. {
-            if is_ended(&row.status) {
-                return Ok(());
-            }
-            if !self.knows(&row.workflow) {
-                return Err(HostError::NoWorkflow { run: row.id, workflow: row.workflow });
-            }
-            match self.try_take(own, &row, steal).await? {
-                Claimed::Ended => return Ok(()),
-                Claimed::Ours { epoch } => return self.load(row.key, epoch).await,
-                Claimed::Theirs if again >= TAKE_AGAIN => break,
-                Claimed::Theirs => tokio::time::sleep(Duration::from_millis(2)).await,
-            }
-            row = self.read(|reader| reader.run(row.key))?.ok_or(HostError::NoSuchRun { run: row.id })?;
-        }
-        Err(HostError::Owned { run: row.id, pid: row.owner.map_or(0, |o| o.pid) })
-    }
-
-    async fn try_take(&self, own: i64, row: &RunRow, steal: bool) -> Result<Claimed, HostError> {
-        let (from, held) = match &row.owner {
-            None => (None, None),
-            Some(owner) if owner.id == own => return Ok(Claimed::Ended),
-            // The dead owner's lock is held through the commit that bumps the epoch.
-            Some(owner) => match hold_dead(&self.db, &owner.file) {
-                Some(held) => (Some(owner.id), Some(held)),
-                None if steal => (Some(owner.id), None),
-                None => return Ok(Claimed::Theirs),
-            },
-        };
-        let claim = Claim { run: row.key, owner: own, from, now_ms: self.now_ms() };
-        let claimed = self.writer.call(move |tx| claim.apply(tx)).await;
-        drop(held);
-        claimed
-    }
-
-    async fn load(&self, key: RunKey, epoch: i64) -> Result<(), HostError> {
-        let (reply, loaded) = oneshot::channel();
-        let shard = usize::try_from(key).unwrap_or(0) % self.shards.len().max(1);
-        self.send(shard, Msg::Load { key, epoch, reply: Some(reply) });
-        loaded.await.map_err(|_| HostError::ShuttingDown)?
-    }
-
-    /// Takes a run that nobody living works on, if this process has its workflow.
-    pub(crate) async fn adopt(&self, key: RunKey) -> Result<(), HostError> {
-        let Some(row) = self.read(|reader| reader.run(key))? else { return Ok(()) };
-        let open = matches!(row.status.as_str(), "running" | "waiting");
-        if !open || self.has_given_up(key) || !self.knows(&row.workflow) {
-            return Ok(());
-        }
-        self.take(row, false).await
-    }
-
-    /// Like [`Self::adopt`] by id, in the background: a run whose children were left behind takes them along.
-    pub(crate) fn adopt_by_id(self: &Arc<Self>, id: String) {
-        let inner = self.clone();
-        self.runtime.spawn(async move {
-            let found = inner.read(|reader| reader.run_by_id(&id));
-            if let Ok(Some(row)) = found
-                && let Err(error) = inner.adopt(row.key).await
-            {
-                tracing::warn!(run = %id, %error, "a child cannot be taken along");
-            }
-        });
-    }
+/// Why this cannot be the id of a run, or nothing.
+pub(crate) fn fault_of_id(id: &str) -> Option<&'static str> {
+    let fits = (1..=200).contains(&id.len()) && !id.contains(char::is_control);
+    (!fits).then_some("an id has 1 to 200 bytes and no control characters")
 }

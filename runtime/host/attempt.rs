@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -24,6 +25,12 @@ pub(crate) enum Started {
     Done(Result<Json, Error>),
     /// It works; its outcome comes as a message.
     Working(tokio::task::AbortHandle),
+}
+
+/// A number that no other attempt of this process has: an id recurs in a later generation, and then the outcome of an old attempt must be nobody's.
+pub(crate) fn serial() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 fn work(step: &StepAsked, attempt: Attempt) -> Work {
@@ -51,13 +58,12 @@ fn work(step: &StepAsked, attempt: Attempt) -> Work {
 pub(crate) fn start(
     inner: &Arc<Inner>,
     to: &mpsc::Sender<Msg>,
-    token: u64,
-    id: &StepId,
+    (token, id, serial): (u64, &StepId, u64),
     step: &StepAsked,
     attempt: Attempt,
     inline: &mut bool,
 ) -> Started {
-    let number = attempt.number;
+    let n = attempt.number;
     let _context = inner.runtime.enter();
     let mut work = work(step, attempt);
     if *inline {
@@ -71,12 +77,13 @@ pub(crate) fn start(
     let (to, id, inner2) = (to.clone(), id.clone(), inner.clone());
     let task = inner.runtime.spawn(async move {
         let result = work.await;
-        let _ = to.send(Msg::StepDone { token, id, attempt: number, result, at_ms: inner2.now_ms() });
+        let _ = to.send(Msg::StepDone { token, id, n, serial, result, at_ms: inner2.now_ms() });
     });
     Started::Working(task.abort_handle())
 }
 
-fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
+/// What a panic said.
+pub(crate) fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()
         .map(|s| (*s).to_owned())

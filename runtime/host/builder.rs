@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use super::api::Abide;
 use super::inner::{Clock, Factory, Inner, Registered};
 use super::shard::Shard;
+use super::shutdown::Closing;
 use super::watch::Watch;
 use crate::HostError;
 use crate::store::{Access, Owner, Writer, open_for_writing};
@@ -124,17 +125,17 @@ impl Builder {
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel()).unzip();
         let inner = Inner::new(db, writer, self.workflows, self.resources, self.clock, senders, self.recover);
         let inner = Arc::new(inner.with_unlock(unlock));
-        let mut threads = Vec::new();
         for (i, from) in receivers.into_iter().enumerate() {
             let shard = Shard::new(inner.clone(), inner.shards[i].clone());
-            let thread = std::thread::Builder::new().name(format!("abide-engine-{i}")).spawn(move || shard.run(&from));
-            threads.push(thread.map_err(broken)?);
+            let thread = std::thread::Builder::new().name(format!("abide-engine-{i}"));
+            thread.spawn(move || shard.run(&from)).map_err(broken)?;
         }
         let watch = Watch::start(&inner).map_err(broken)?;
+        let abide = Abide { closing: Some(Closing { writer: writer_thread, watch }), inner };
         if self.recover {
-            inner.owner_id().await?;
+            abide.inner.owner_id().await?;
         }
-        Ok(Abide { inner, threads, writer: Some(writer_thread), watch })
+        Ok(abide)
     }
 }
 

@@ -1,12 +1,15 @@
 //! What all threads of a host share. It owns no run.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use abide_engine::{Json, Resources, WorkflowFn};
 use tokio::sync::{OnceCell, broadcast, oneshot};
 
+use super::attempt::text_of;
 use super::builder::Unlocker;
 use super::progress::Progress;
 use super::run::Settled;
@@ -58,10 +61,11 @@ pub(crate) struct Inner {
     pub(crate) recover: bool,
     pub(crate) owner: OnceCell<(Owner, i64)>,
     pub(crate) unlock: Unlocker,
-    /// Runs that stopped here for their surroundings: only a person takes them up again.
-    given_up: Mutex<HashSet<RunKey>>,
     readers: Mutex<Vec<Reader>>,
     waiters: Mutex<HashMap<RunKey, Vec<Waiter>>>,
+    /// Runs that this process was told to let go of: it takes them up again only when told so.
+    left: Mutex<HashSet<RunKey>>,
+    closed: AtomicBool,
 }
 
 struct Waiter {
@@ -96,9 +100,10 @@ impl Inner {
             recover,
             owner: OnceCell::new(),
             unlock: Unlocker::default(),
-            given_up: Mutex::default(),
             readers: Mutex::default(),
             waiters: Mutex::default(),
+            left: Mutex::default(),
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -130,9 +135,15 @@ impl Inner {
                 why: format!("no owner file can be made beside it: {e}"),
                 help: "check the permissions of its folder".to_owned(),
             })?;
-            self.unlock.guard(&owner);
             let (row, now) = (owner.clone(), self.now_ms());
-            let id = self.writer.call(move |tx| row.register(tx, now)).await?;
+            let id = match self.writer.call(move |tx| row.register(tx, now)).await {
+                Ok(id) => id,
+                Err(error) => {
+                    owner.leave();
+                    return Err(error);
+                }
+            };
+            self.unlock.guard(&owner);
             Ok::<_, HostError>((owner, id))
         });
         Ok(made.await?.1)
@@ -161,23 +172,16 @@ impl Inner {
     pub(crate) fn workflow(&self, run: &str, name: &str, definition: &Definition) -> Result<Made, HostError> {
         match self.registered(name) {
             Some(Registered::Code(f)) => Ok(Made { workflow: f.clone(), resources: self.resources.clone() }),
-            Some(Registered::Made(make)) => make(run, definition, self.resources.clone()),
+            // Somebody else's code: its panic is not the shard's.
+            Some(Registered::Made(make)) => {
+                let attempt = AssertUnwindSafe(|| make(run, definition, self.resources.clone()));
+                catch_unwind(attempt).unwrap_or_else(|panic| {
+                    let why = format!("its workflow cannot be made: {}", text_of(&*panic));
+                    Err(HostError::Environment { run: run.to_owned(), why })
+                })
+            }
             None => Err(HostError::NoWorkflow { run: run.to_owned(), workflow: name.to_owned() }),
         }
-    }
-
-    /// Notes that a run stopped for its surroundings, or that somebody takes it up again.
-    pub(crate) fn give_up(&self, run: RunKey, given_up: bool) {
-        let mut all = lock(&self.given_up);
-        if given_up {
-            all.insert(run);
-        } else {
-            all.remove(&run);
-        }
-    }
-
-    pub(crate) fn has_given_up(&self, run: RunKey) -> bool {
-        lock(&self.given_up).contains(&run)
     }
 
     pub(crate) fn shard_of(&self, run_id: &str) -> usize {
@@ -202,6 +206,30 @@ impl Inner {
                 let _ = inner.adopt(run).await;
             });
         }
+    }
+
+    /// Notes that this run is to be left alone until somebody resumes it.
+    pub(crate) fn leave_alone(&self, run: RunKey) {
+        lock(&self.left).insert(run);
+    }
+
+    /// Somebody resumes it.
+    pub(crate) fn no_longer_left(&self, run: RunKey) {
+        lock(&self.left).remove(&run);
+    }
+
+    pub(crate) fn was_left(&self, run: RunKey) -> bool {
+        lock(&self.left).contains(&run)
+    }
+
+    /// Nothing will be told any more.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        lock(&self.waiters).clear();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     pub(crate) fn tell(&self, progress: impl FnOnce() -> Progress) {

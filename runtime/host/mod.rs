@@ -2,20 +2,29 @@
 //! completion means for a workflow: the engine does.
 //!
 //! From the outside in: `builder` opens a database as an [`Abide`] (`api`), which hands out [`Run`]s (`run`). Each run lives on one
-//! `shard`, a thread that owns its machine (`resident`): it takes a turn (`turn`), commits it, acts on it (`act`), and lets go of a run
-//! that only waits. `load` brings a run back from its journal; `watch` notices what other processes do.
+//! `shard`, a thread that owns its machine (`resident`): it takes a turn (`turn`, with `mail` from outside), hands it to the writer (`submit`), acts on
+//! it (`act`) when it is committed, and lets a run that only waits `sleep`. `begin` starts one, `take` claims one, `load` brings one back from its journal
+//! and `take_up` decides what becomes of its open steps; `mend` is for what goes wrong, `watch` notices what other processes do.
 
 mod act;
 mod api;
 mod attempt;
+mod begin;
 mod builder;
 mod inner;
 mod load;
+mod mail;
+mod mend;
 mod progress;
 mod resident;
 mod run;
 mod shard;
+mod shutdown;
+mod sleep;
 mod standing;
+mod submit;
+mod take;
+mod take_up;
 mod turn;
 mod watch;
 

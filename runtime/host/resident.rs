@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use abide_engine::event::HostEvent;
-use abide_engine::{Arrival, Error, Json, Machine, StepId};
+use abide_engine::{Arrival, Error, Fault, Json, Machine, StepId};
 use tokio::task::AbortHandle;
 
 use crate::store::{Hash, HeadState, InboxRow, RunKey};
@@ -45,6 +45,12 @@ pub(crate) struct Resident {
     pub(crate) inline: bool,
     /// The run is to be let go of once nothing works.
     pub(crate) letting_go: Option<LettingGo>,
+    /// Why it cannot go on: it is parked once nothing is under way that must not be cut off.
+    pub(crate) fault: Option<Fault>,
+    /// Its last commit failed: nothing moves until its machine has been rebuilt.
+    pub(crate) mending: bool,
+    /// It will be looked at for eviction.
+    pub(crate) looked_at: bool,
     /// Unix milliseconds since which nothing happened.
     pub(crate) idle_since: i64,
     /// Commits that failed in a row.
@@ -70,8 +76,8 @@ pub(crate) enum LettingGo {
 
 /// What the host knows of an open step.
 pub(crate) enum StepState {
-    /// An attempt is under way.
-    Working { n: u32, failures: u32, abort: Option<AbortHandle> },
+    /// An attempt is planned (serial 0), under way (with a handle to end it), or over and its outcome not delivered.
+    Working { n: u32, failures: u32, serial: u64, abort: Option<AbortHandle> },
     /// The next attempt has its time.
     RetryAt { n: u32, failures: u32, at: i64, rate_limit: bool },
     /// Nobody knows whether it happened.
@@ -79,7 +85,7 @@ pub(crate) enum StepState {
     /// Somebody outside must mend something.
     Parked { n: u32, failures: u32, what: abide_engine::Parked },
     /// It is to start when the run goes on.
-    Held { n: u32 },
+    Held { n: u32, failures: u32 },
 }
 
 impl StepState {
@@ -90,7 +96,18 @@ impl StepState {
             | Self::RetryAt { n, .. }
             | Self::InDoubt { n }
             | Self::Parked { n, .. }
-            | Self::Held { n } => *n,
+            | Self::Held { n, .. } => *n,
+        }
+    }
+
+    /// How many attempts have failed, waits for a rate limit left out.
+    pub(crate) fn failures(&self) -> u32 {
+        match self {
+            Self::Working { failures, .. }
+            | Self::RetryAt { failures, .. }
+            | Self::Parked { failures, .. }
+            | Self::Held { failures, .. } => *failures,
+            Self::InDoubt { .. } => 0,
         }
     }
 }
@@ -105,7 +122,7 @@ pub(crate) struct Arrived {
 /// What came.
 pub(crate) enum Came {
     /// An attempt is over.
-    Attempt { id: StepId, n: u32, result: Result<Json, Error> },
+    Attempt { id: StepId, n: u32, serial: u64, result: Result<Json, Error> },
     /// A timer or the time of a signal is due.
     Due { id: StepId },
     /// The time of a further attempt.
@@ -122,7 +139,7 @@ pub(crate) struct Committing {
     pub(crate) state: HeadState,
     pub(crate) ended: Option<Ended>,
     /// The steps of a generation that ended with this turn.
-    pub(crate) retired: Vec<StepState>,
+    pub(crate) retired: Option<HashMap<StepId, StepState>>,
 }
 
 /// What a committed turn asks the host to do.
@@ -150,11 +167,16 @@ impl Resident {
     }
 
     /// Takes all steps out: their generation has ended.
-    pub(crate) fn retire_steps(&mut self) -> Vec<StepState> {
+    pub(crate) fn retire_steps(&mut self) -> HashMap<StepId, StepState> {
         self.working = 0;
         self.to_start.clear();
         self.children.clear();
-        std::mem::take(&mut self.steps).into_values().collect()
+        std::mem::take(&mut self.steps)
+    }
+
+    /// Is this the attempt whose outcome the step waits for?
+    pub(crate) fn is_current(&self, id: &StepId, serial: u64) -> bool {
+        matches!(self.steps.get(id), Some(StepState::Working { serial: current, .. }) if *current == serial)
     }
 
     /// Forgets a step, ending its attempt.

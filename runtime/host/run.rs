@@ -10,8 +10,9 @@ use serde::de::DeserializeOwned;
 
 use super::api::RunInfo;
 use super::inner::{Definition, Inner};
+use super::mail::Resolve;
 use super::shard::Msg;
-use super::turn::created_row;
+use super::submit::created_row;
 use crate::HostError;
 use crate::report::Report;
 use crate::store::{self, DefinitionRow, RunKey, Sent, StartDone, hold_dead, is_ended, row_hash, run_hash};
@@ -113,7 +114,7 @@ impl Run {
     pub fn report(&self) -> Result<Report, HostError> {
         self.inner.read(|reader| {
             let row = reader.run(self.key)?.ok_or_else(|| HostError::NoSuchRun { run: self.id.clone() })?;
-            Report::read(reader, row)
+            Report::read(reader, &row)
         })
     }
 
@@ -157,12 +158,14 @@ impl Run {
             if let Some(settled) = self.look(parked_too)? {
                 return Ok(settled);
             }
+            if self.inner.is_closed() {
+                return Ok(Settled::Stopped(HostError::ShuttingDown));
+            }
             loop {
                 match tokio::time::timeout(LOOK, &mut told).await {
-                    Ok(Ok(Settled::TakenOver)) | Ok(Err(_)) => break,
+                    Ok(Ok(Settled::TakenOver) | Err(_)) => break,
                     Ok(Ok(settled)) => return Ok(settled),
                     // Worked on by this process, the end is told; by another, it is looked for.
-                    Err(_) if self.is_ours()? => {}
                     Err(_) => {
                         if let Some(settled) = self.look(parked_too)? {
                             return Ok(settled);
@@ -184,7 +187,7 @@ impl Run {
         self.inner.read(|reader| {
             let row = reader.run(self.key)?.ok_or_else(|| HostError::NoSuchRun { run: self.id.clone() })?;
             if is_ended(&row.status) {
-                return Report::read(reader, row).map(|report| Some(report.settled()));
+                return Report::read(reader, &row).map(|report| Some(report.settled()));
             }
             if row.status == "diverged" {
                 let why = row.error.clone().unwrap_or_default();
@@ -286,8 +289,8 @@ impl Run {
                 help: format!("`abide show {}` lists its steps and their status", self.id),
             });
         }
-        let body = serde_json::json!({ "verdict": verdict, "result": result, "message": message });
-        self.send("resolve", step, body.to_string(), None).await.map(|_| ())
+        let body = text_of("the verdict", &Resolve { verdict, result, message: message.map(str::to_owned) })?;
+        self.send("resolve", step, body, None).await.map(|_| ())
     }
 
     /// Asks for the run to be cancelled: its open futures return an error, and it may clean up.
@@ -326,11 +329,11 @@ impl Run {
 
     /// Lets go of the run in this process: it stays as it is, and anybody may go on with it.
     pub async fn release(&self) -> Result<(), HostError> {
-        for shard in 0..self.inner.shards.len() {
-            self.inner.send(shard, Msg::LetGo(Some(self.key)));
-        }
+        self.inner.leave_alone(self.key);
         while self.is_ours()? {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            // Again, in case that it was only on its way into memory.
+            self.inner.send(self.inner.shard_of(&self.id), Msg::LetGo(Some(self.key)));
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
         Ok(())
     }

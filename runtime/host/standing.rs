@@ -7,6 +7,10 @@ use crate::store::HeadState;
 
 /// What a run that has no attempt under way waits for.
 pub(crate) fn standing<'a>(open: &[Open], state_of: impl Fn(&StepId) -> Option<&'a StepState>) -> HeadState {
+    if open.is_empty() {
+        // It has ended, or its next generation has: that is committed next.
+        return running();
+    }
     let mut people: Option<&'static str> = None;
     let mut time: Option<(i64, &'static str)> = None;
     let mut child = false;

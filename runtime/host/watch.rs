@@ -46,41 +46,43 @@ impl Drop for Watch {
     }
 }
 
+#[derive(Default)]
 struct Seen {
-    reader: Reader,
+    reader: Option<Reader>,
     version: i64,
-    message: i64,
+    /// The newest message; one that goes on with others' runs looks at those that came before it, too.
+    message: Option<i64>,
     probed: Option<Instant>,
 }
 
 fn run(inner: &Weak<Inner>, stop: &AtomicBool) {
-    let mut seen: Option<Seen> = None;
+    let mut seen = Seen::default();
     while !stop.load(Ordering::Acquire) {
         {
             let Some(inner) = inner.upgrade() else { return };
             if let Err(error) = look(&inner, &mut seen) {
                 tracing::debug!(%error, "the database cannot be looked at now");
-                seen = None;
+                (seen.reader, seen.version) = (None, 0);
             }
         }
         std::thread::park_timeout(LOOK);
     }
 }
 
-fn look(inner: &Arc<Inner>, seen: &mut Option<Seen>) -> Result<(), HostError> {
-    let seen = match seen {
-        Some(seen) => seen,
-        None => {
-            let reader = Reader::open(&inner.db)?;
-            let message = reader.newest_message()?;
-            seen.insert(Seen { version: 0, message, reader, probed: None })
-        }
+fn look(inner: &Arc<Inner>, seen: &mut Seen) -> Result<(), HostError> {
+    let reader = match &seen.reader {
+        Some(reader) => reader,
+        None => seen.reader.insert(Reader::open(&inner.db)?),
     };
-    let version = seen.reader.data_version()?;
-    if version != seen.version {
-        seen.version = version;
-        let (runs, newest) = seen.reader.news(seen.message)?;
-        seen.message = newest;
+    let known = match seen.message {
+        Some(known) => known,
+        None if inner.recover => 0,
+        None => reader.newest_message()?,
+    };
+    let version = reader.data_version()?;
+    if version != seen.version || seen.message.is_none() {
+        let (runs, newest) = reader.news(known)?;
+        (seen.version, seen.message) = (version, Some(newest));
         for run in runs {
             inner.news(run);
         }
@@ -89,19 +91,19 @@ fn look(inner: &Arc<Inner>, seen: &mut Option<Seen>) -> Result<(), HostError> {
         seen.probed = Some(Instant::now());
         let own = inner.own_id();
         if own != 0 {
-            inner.writer.set_others(seen.reader.has_others(own)?);
+            inner.writer.set_others(reader.has_others(own)?);
         }
         if inner.recover {
-            adopt_orphans(inner, seen, own)?;
+            adopt_orphans(inner, reader, own)?;
         }
     }
     Ok(())
 }
 
 /// Takes up the runs that dead processes left, or that are due and nobody's.
-fn adopt_orphans(inner: &Arc<Inner>, seen: &Seen, own: i64) -> Result<(), HostError> {
+fn adopt_orphans(inner: &Arc<Inner>, reader: &Reader, own: i64) -> Result<(), HostError> {
     let now = inner.now_ms();
-    let orphans = seen.reader.orphans(own, now)?;
+    let orphans = reader.orphans(own, now)?;
     for key in orphans {
         let inner = inner.clone();
         inner.runtime.clone().spawn(async move {

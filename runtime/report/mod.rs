@@ -71,19 +71,19 @@ pub struct UsageReport {
 }
 
 impl Report {
-    pub(crate) fn read(reader: &Reader, row: RunRow) -> Result<Self, HostError> {
-        let rows = reader.journal(&row)?;
+    pub(crate) fn read(reader: &Reader, row: &RunRow) -> Result<Self, HostError> {
+        let rows = reader.journal(row)?;
         let broken = |why: String| HostError::Journal { run: row.id.clone(), why };
         let mut reading = Reading::default();
         for log in rows {
-            reading.row(log).map_err(broken)?;
+            reading.row(&log).map_err(broken)?;
         }
         let mut run = RunReport::of(RunInfo::of(reader, row.clone()));
         run.generation = reading.generation;
         run.input = reading.input;
         match reading.outcome {
             Some(Outcome::Completed(payload)) => {
-                run.output = Some(reading.table.decode(&payload).map_err(|e| broken(e.to_string()))?)
+                run.output = Some(reading.table.decode(&payload).map_err(|e| broken(e.to_string()))?);
             }
             Some(Outcome::Failed(error) | Outcome::Cancelled(error)) => run.error = Some(error.message().to_owned()),
             _ => {}
@@ -142,7 +142,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn row(&mut self, log: LogRow) -> Result<(), String> {
+    fn row(&mut self, log: &LogRow) -> Result<(), String> {
         let row: Row =
             serde_json::from_str(&log.body).map_err(|e| format!("row {} is not a row of this version: {e}", log.id))?;
         // The input of a run that has not begun lies in chunks of its own.

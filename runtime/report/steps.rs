@@ -129,6 +129,13 @@ impl Steps {
                 (step.status, step.attempts, step.error) = ("retrying", n, Some(error));
             }),
             HostEvent::Resolved { id, verdict, .. } => self.edit(&id, |step| step.resolved = Some(verdict)),
+            // Known, and taken as soon as the run goes on.
+            HostEvent::Outcome { id, n, at, out: Some(out), .. } => self.edit(&id, |step| {
+                (step.status, step.attempts, step.ended_ms, step.output) = ("completed", n, Some(at), Some(out));
+            }),
+            HostEvent::Outcome { id, n, error, .. } => self.edit(&id, |step| {
+                (step.status, step.attempts, step.error) = ("retrying", n, error.map(|e| e.message().to_owned()));
+            }),
             HostEvent::Held { id, .. } => self.edit(&id, |step| step.status = "scheduled"),
             _ => {}
         }
@@ -163,14 +170,14 @@ struct WireUsage {
 /// Both wires' words; cached tokens are apart on one of them.
 #[derive(Deserialize)]
 struct Tokens {
-    #[serde(default, alias = "prompt_tokens")]
-    input_tokens: u64,
-    #[serde(default, alias = "completion_tokens")]
-    output_tokens: u64,
-    #[serde(default)]
-    cache_read_input_tokens: u64,
-    #[serde(default)]
-    cache_creation_input_tokens: u64,
+    #[serde(default, rename = "input_tokens", alias = "prompt_tokens")]
+    sent: u64,
+    #[serde(default, rename = "output_tokens", alias = "completion_tokens")]
+    received: u64,
+    #[serde(default, rename = "cache_read_input_tokens")]
+    from_cache: u64,
+    #[serde(default, rename = "cache_creation_input_tokens")]
+    into_cache: u64,
 }
 
 impl StepReport {
@@ -180,8 +187,8 @@ impl StepReport {
         }
         let Some(output) = &self.output else { return };
         if let Ok(WireUsage { usage: Some(usage) }) = serde_json::from_str(output.get()) {
-            sum.input_tokens += usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens;
-            sum.output_tokens += usage.output_tokens;
+            sum.input_tokens += usage.sent + usage.from_cache + usage.into_cache;
+            sum.output_tokens += usage.received;
         }
     }
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::Reading;
 use crate::HostError;
-use crate::store::Reader;
+use crate::store::{Reader, RunRow};
 
 /// What a check found.
 #[derive(Debug, Clone, Serialize)]
@@ -38,21 +38,27 @@ pub(crate) fn verify(reader: &Reader, only: Option<&str>) -> Result<Verified, Ho
     };
     for run in runs {
         out.runs += 1;
-        match reader.whole_journal(&run) {
-            Ok(rows) => {
-                out.rows += rows.len();
-                let mut reading = Reading::default();
-                let from = rows.iter().position(|row| row.id == run.base).unwrap_or(0);
-                for row in rows.into_iter().skip(from) {
-                    if let Err(why) = reading.row(row) {
-                        out.broken.push(Broken { run: run.id.clone(), why });
-                        break;
-                    }
-                }
-            }
-            Err(HostError::Journal { why, .. }) => out.broken.push(Broken { run: run.id, why }),
-            Err(other) => return Err(other),
+        match check(reader, &run)? {
+            Ok(rows) => out.rows += rows,
+            Err(why) => out.broken.push(Broken { run: run.id, why }),
         }
     }
     Ok(out)
+}
+
+/// Checks one run: how many rows it has, or what is wrong with it.
+fn check(reader: &Reader, run: &RunRow) -> Result<Result<usize, String>, HostError> {
+    let rows = match reader.whole_journal(run) {
+        Ok(rows) => rows,
+        Err(HostError::Journal { why, .. }) => return Ok(Err(why)),
+        Err(other) => return Err(other),
+    };
+    let count = rows.len();
+    let mut reading = Reading::default();
+    let mut generation = rows.into_iter().skip_while(|row| row.id != run.base);
+    let began = generation.next().map_or(Ok(()), |first| reading.row(&first));
+    if began.is_ok() && reading.input.is_none() {
+        return Ok(Err(format!("its generation is said to begin with row {}, and does not", run.base)));
+    }
+    Ok(began.and_then(|()| generation.try_for_each(|row| reading.row(&row))).map(|()| count))
 }

@@ -21,11 +21,20 @@ pub(crate) struct HeadState {
 pub(crate) struct ChildStart {
     pub(crate) step: String,
     pub(crate) run_id: String,
+    /// No run can have that id.
+    pub(crate) impossible: bool,
     pub(crate) workflow: String,
     pub(crate) input_hash: Hash,
     pub(crate) body: String,
-    /// What the parent hears at once if that id is taken.
+    /// What the parent hears at once if that id is taken or impossible.
     pub(crate) taken_body: String,
+}
+
+/// Why a run is parked, and what to do about it if that is not plain. Nothing clears what was kept before.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Trouble {
+    pub(crate) error: Option<String>,
+    pub(crate) help: Option<&'static str>,
 }
 
 /// What the end of a run brings to its parent.
@@ -40,14 +49,16 @@ pub(crate) struct Ending {
 pub(crate) struct Tail {
     pub(crate) head: i64,
     pub(crate) hash: Hash,
-    /// The keys of the children that were begun.
-    pub(crate) children: Vec<RunKey>,
+    /// The children that were begun.
+    pub(crate) children: Vec<(RunKey, String)>,
     /// The parent that was told of the end.
     pub(crate) told: Option<RunKey>,
     /// Runs that were sent a cancel.
     pub(crate) cancelled: Vec<RunKey>,
-    /// True if a message was put into the run's own inbox.
+    /// True if the run's own inbox has a message that it has not seen.
     pub(crate) own_inbox: bool,
+    /// True if the run was to be parked and keeps its owner, because of that message.
+    pub(crate) kept: bool,
 }
 
 /// What an append waits for.
@@ -71,11 +82,13 @@ pub(crate) struct Append {
     /// Ids of runs whose step in this run was cancelled.
     pub(crate) cancel_runs: Vec<String>,
     pub(crate) ending: Option<Ending>,
+    /// For a run that parks: the newest message that it has seen. It does not park over a newer one, which nobody would tell it of.
+    pub(crate) parks_after: Option<i64>,
     pub(crate) owner: i64,
     /// What the run says of itself.
     pub(crate) note: Option<String>,
-    /// Why it is parked; `Some(None)` clears it.
-    pub(crate) error: Option<Option<String>>,
+    /// Why it is parked now, if that changes.
+    pub(crate) trouble: Option<Trouble>,
     /// What came of it, set by `apply`.
     pub(crate) tail: Tail,
     pub(crate) fenced: bool,
@@ -83,6 +96,13 @@ pub(crate) struct Append {
 }
 
 impl Append {
+    fn has_news(&self, tx: &Tx<'_>) -> rusqlite::Result<bool> {
+        let Some(seen) = self.parks_after else { return Ok(false) };
+        tx.conn
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM inbox WHERE run = ?1 AND id > ?2 AND body IS NOT NULL)")?
+            .query_row([self.run, seen], |row| row.get(0))
+    }
+
     fn advance(&self, tx: &Tx<'_>, head: i64, base: Option<i64>) -> rusqlite::Result<bool> {
         let changed = match (&self.state, base) {
             (None, None) => tx
@@ -93,7 +113,7 @@ impl Append {
                 .execute(params![head, self.now_ms, self.run, self.epoch, self.head])?,
             (state, base) => {
                 let (keep, status, waiting_for, until_ms, release) = match state {
-                    Some(s) => (false, s.status, s.waiting_for, s.until_ms, s.release),
+                    Some(s) => (false, s.status, s.waiting_for, s.until_ms, s.release && !self.tail.kept),
                     None => (true, "running", None, None, false),
                 };
                 tx.conn
@@ -138,22 +158,7 @@ impl Append {
 
     fn begin_children(&mut self, tx: &Tx<'_>) -> rusqlite::Result<()> {
         for child in &self.children {
-            let inserted = tx
-                .conn
-                .prepare_cached(
-                    "INSERT INTO runs (id, workflow, definition, root, parent, parent_step, input_hash, created_ms)
-                     SELECT ?1, ?2, definition, root, key, ?3, ?4, ?5 FROM runs WHERE key = ?6
-                     ON CONFLICT (id) DO NOTHING",
-                )?
-                .execute(params![
-                    child.run_id,
-                    child.workflow,
-                    child.step,
-                    child.input_hash.as_slice(),
-                    self.now_ms,
-                    self.run
-                ])?;
-            if inserted == 0 {
+            if child.impossible || !self.insert_child(tx, child)? {
                 send(tx, self.run, "child", &child.step, &child.taken_body, None, self.now_ms)?;
                 self.tail.own_inbox = true;
                 continue;
@@ -169,9 +174,19 @@ impl Append {
                     "INSERT INTO heads (run, base, head, epoch, owner, status, updated_ms) VALUES (?1, ?2, ?2, 1, ?3, 'running', ?4)",
                 )?
                 .execute(params![key, log, self.owner, self.now_ms])?;
-            self.tail.children.push(key);
+            self.tail.children.push((key, child.run_id.clone()));
         }
         Ok(())
+    }
+
+    /// False if the id is taken.
+    fn insert_child(&self, tx: &Tx<'_>, child: &ChildStart) -> rusqlite::Result<bool> {
+        let sql = "INSERT INTO runs (id, workflow, definition, root, parent, parent_step, input_hash, created_ms)
+                   SELECT ?1, ?2, definition, root, key, ?3, ?4, ?5 FROM runs WHERE key = ?6
+                   ON CONFLICT (id) DO NOTHING";
+        let hash = child.input_hash.as_slice();
+        let values = params![child.run_id, child.workflow, child.step, hash, self.now_ms, self.run];
+        Ok(tx.conn.prepare_cached(sql)?.execute(values)? == 1)
     }
 
     fn tell_others(&mut self, tx: &Tx<'_>) -> rusqlite::Result<()> {
@@ -193,15 +208,13 @@ impl Append {
     }
 
     fn keep_notes(&self, tx: &Tx<'_>) -> rusqlite::Result<()> {
-        if self.note.is_none() && self.error.is_none() {
+        if self.note.is_none() && self.trouble.is_none() {
             return Ok(());
         }
-        tx.conn
-            .prepare_cached(
-                "INSERT INTO notes (run, status, error) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (run) DO UPDATE SET status = coalesce(?2, status), error = iif(?4, ?3, error)",
-            )?
-            .execute(params![self.run, self.note, self.error.clone().flatten(), self.error.is_some()])?;
+        let Trouble { error, help } = self.trouble.clone().unwrap_or_default();
+        let sql = "INSERT INTO notes (run, status, error, help) VALUES (?1, ?2, ?3, ?5) ON CONFLICT (run) DO UPDATE SET
+                   status = coalesce(?2, status), error = iif(?4, ?3, error), help = iif(?4, ?5, help)";
+        tx.conn.prepare_cached(sql)?.execute(params![self.run, self.note, error, self.trouble.is_some(), help])?;
         Ok(())
     }
 }
@@ -231,7 +244,9 @@ pub(super) fn send(
 
 impl Job for Append {
     fn apply(&mut self, tx: &Tx<'_>) -> rusqlite::Result<()> {
-        self.tail = Tail { head: self.head, hash: self.hash, ..Tail::default() };
+        let news = self.has_news(tx)?;
+        self.tail = Tail { head: self.head, hash: self.hash, own_inbox: news, kept: news, ..Tail::default() };
+        self.fenced = false;
         let first = self.row.as_ref().map(|_| tx.next_log_id());
         let second = self.next_generation.as_ref().map(|_| tx.next_log_id());
         let head = second.or(first).unwrap_or(self.head);

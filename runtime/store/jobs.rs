@@ -74,6 +74,7 @@ impl StartRun {
 
 impl Job for StartRun {
     fn apply(&mut self, tx: &Tx<'_>) -> rusqlite::Result<()> {
+        self.started = None;
         if let Some(existing) = self.existing(tx)? {
             self.started = Some(existing);
             return Ok(());
@@ -145,7 +146,7 @@ impl Sent {
 /// What came of claiming a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Claimed {
-    /// It is ours, from this epoch on.
+    /// It is ours, from this epoch on, or was already.
     Ours { epoch: i64 },
     /// Somebody else has it.
     Theirs,
@@ -172,6 +173,9 @@ impl Claim {
         let Some((owner, status, epoch)) = found else { return Ok(Claimed::Ended) };
         if is_ended(&status) {
             return Ok(Claimed::Ended);
+        }
+        if owner == Some(self.owner) {
+            return Ok(Claimed::Ours { epoch });
         }
         if owner.is_some() && owner != self.from {
             return Ok(Claimed::Theirs);

@@ -90,18 +90,20 @@ pub(crate) fn is_alive(db: &Path, file: &str) -> bool {
 }
 
 /// A dead owner's lock, to be held through the commit that takes its runs; `None` if it lives.
+///
+/// It is shared, so that several may take runs from the same owner, and probe it, at once: the files' names never recur, so
+/// nobody else will ever lock this one. The epoch decides who gets a run.
 pub(crate) fn hold_dead(db: &Path, file: &str) -> Option<DeadOwner> {
     let path = folder(db).join(file);
-    if !path.exists() {
-        return Some(DeadOwner { _lock: None });
-    }
-    // A probe holds the lock for an instant: try again briefly.
-    for attempt in 0..20 {
-        if let Some(lock) = hold(&path) {
+    // A cleaner holds the lock for an instant: try again briefly.
+    for _ in 0..5 {
+        let lock = match File::open(&path) {
+            Ok(lock) => lock,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Some(DeadOwner { _lock: None }),
+            Err(_) => return None,
+        };
+        if lock.try_lock_shared().is_ok() {
             return Some(DeadOwner { _lock: Some(lock) });
-        }
-        if attempt > 2 && is_locked(&path) {
-            return None;
         }
         std::thread::sleep(Duration::from_micros(200));
     }

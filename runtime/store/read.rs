@@ -18,6 +18,9 @@ pub(crate) struct Reader {
     path: PathBuf,
 }
 
+/// The rows that a walk back came by, newest first, and the row before them.
+type Walked = (Vec<LogRow>, Option<i64>);
+
 /// A run as its rows tell it.
 #[derive(Debug, Clone)]
 pub(crate) struct RunRow {
@@ -165,10 +168,13 @@ impl Reader {
     }
 
     /// Runs that can move and that nobody living works on: interrupted ones, and waiting ones whose time has come or that have mail.
+    /// One that its surroundings stopped has a note that says so, and is nobody's until somebody resumes it.
     pub(crate) fn orphans(&self, own: i64, now_ms: i64) -> Result<Vec<RunKey>, HostError> {
         let sql = "SELECT h.run FROM heads h WHERE h.owner IS NULL AND h.status IN ('running', 'waiting')
-                     AND (h.status = 'running' OR h.until_ms <= ?1 OR h.waiting_for = 'child'
-                          OR EXISTS (SELECT 1 FROM inbox i WHERE i.run = h.run AND i.body IS NOT NULL AND i.kind <> 'signal'))
+                     AND (h.status = 'running' AND NOT EXISTS (SELECT 1 FROM notes n WHERE n.run = h.run AND n.error IS NOT NULL)
+                          OR h.until_ms <= ?1 OR h.waiting_for = 'child'
+                          OR h.status = 'waiting'
+                             AND EXISTS (SELECT 1 FROM inbox i WHERE i.run = h.run AND i.body IS NOT NULL AND i.kind <> 'signal'))
                    LIMIT 1000";
         let mut runs = self.many(sql, &now_ms, |row| row.get(0))?;
         let owners = self.many("SELECT id, file FROM owners WHERE id <> ?1", &own, |row| {
@@ -211,7 +217,7 @@ impl Reader {
 
     /// The runs that were sent something after this inbox id, and the newest id.
     pub(crate) fn news(&self, after: i64) -> Result<(Vec<RunKey>, i64), HostError> {
-        let sql = "SELECT run, max(id) FROM inbox WHERE id > ?1 GROUP BY run";
+        let sql = "SELECT run, max(id) FROM inbox WHERE id > ?1 AND body IS NOT NULL GROUP BY run";
         let rows = self.many(sql, &after, |row| Ok((row.get::<_, RunKey>(0)?, row.get::<_, i64>(1)?)))?;
         let newest = rows.iter().map(|(_, id)| *id).max().unwrap_or(after);
         Ok((rows.into_iter().map(|(run, _)| run).collect(), newest))
@@ -248,7 +254,7 @@ impl Reader {
 
     fn chain(&self, run: &RunRow, base: Option<i64>) -> Result<Vec<LogRow>, HostError> {
         let broken = |why: String| HostError::Journal { run: run.id.clone(), why };
-        let (mut rows, before) = self.walk(base, run.head, &broken)?;
+        let (mut rows, before) = patiently(|| self.walk(base, run.head))?.map_err(broken)?;
         rows.reverse();
         let mut hash = match before {
             Some(id) => self.hash_of(id)?.ok_or_else(|| broken(format!("row {id} is missing")))?,
@@ -270,13 +276,8 @@ impl Reader {
         self.one("SELECT hash FROM log WHERE id = ?1", &id, |row| row.get(0))
     }
 
-    /// Walks back from `head` to `base`, or to the first row; also the row before that.
-    fn walk(
-        &self,
-        base: Option<i64>,
-        head: i64,
-        broken: &dyn Fn(String) -> HostError,
-    ) -> Result<(Vec<LogRow>, Option<i64>), HostError> {
+    /// Walks back from `head` to `base`, or to the first row; also the row before that. Or says what is wrong with the chain.
+    fn walk(&self, base: Option<i64>, head: i64) -> rusqlite::Result<Result<Walked, String>> {
         let mut statement =
             self.conn.prepare_cached("SELECT id, prev, hash, body FROM log WHERE id <= ?1 ORDER BY id DESC")?;
         let mut out = Vec::new();
@@ -296,17 +297,20 @@ impl Reader {
                     continue;
                 }
                 let prev: Option<i64> = row.get(1)?;
-                out.push(LogRow { id, hash: row.get(2)?, body: row.get(3)? });
+                let Ok(body) = row.get_ref(3)?.as_str() else {
+                    return Ok(Err(format!("row {id} is not text: it was changed")));
+                };
+                out.push(LogRow { id, hash: row.get(2)?, body: body.to_owned() });
                 (moved, stepped) = (true, 0);
                 next = match (prev, base) {
-                    (prev, Some(base)) if id == base => return Ok((out, prev)),
-                    (None, None) => return Ok((out, None)),
+                    (prev, Some(base)) if id == base => return Ok(Ok((out, prev))),
+                    (None, None) => return Ok(Ok((out, None))),
                     (Some(prev), _) if prev < id && prev >= base.unwrap_or(0) => prev,
-                    _ => return Err(broken(format!("row {id} does not lead back to the first row"))),
+                    _ => return Ok(Err(format!("row {id} does not lead back to the first row"))),
                 };
             }
             if !moved {
-                return Err(broken(format!("row {next} is missing")));
+                return Ok(Err(format!("row {next} is missing")));
             }
         }
     }

@@ -25,10 +25,10 @@ const YIELD_EVERY: u32 = 4;
 
 /// Something to write. It runs inside the group's transaction.
 pub(crate) trait Job: Send {
-    /// Writes. An error undoes this job alone, if [`Self::savepoint`] says so, or the whole group.
+    /// Writes. It may be called again: if a group fails, each of its jobs is tried under a savepoint of its own.
     fn apply(&mut self, tx: &Tx<'_>) -> rusqlite::Result<()>;
 
-    /// False if `apply` changes nothing before its last chance to fail in the ordinary way.
+    /// False if `apply` fails in extraordinary ways only: then its first try needs no savepoint.
     fn savepoint(&self) -> bool {
         true
     }
@@ -52,11 +52,30 @@ impl Tx<'_> {
     }
 }
 
+/// A job on its way: one that is dropped unwritten, because the thread has ended or died, hears of it.
+struct Queued(Option<Box<dyn Job>>);
+
+impl Queued {
+    fn finish(mut self, committed: Result<(), HostError>) {
+        if let Some(job) = self.0.take() {
+            job.finish(committed);
+        }
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        if let Some(job) = self.0.take() {
+            job.finish(Err(HostError::ShuttingDown));
+        }
+    }
+}
+
 /// The way to the writer thread.
 #[derive(Clone)]
 pub(crate) struct Writer {
     /// A job, or `None`: the last word.
-    queue: mpsc::Sender<Option<Box<dyn Job>>>,
+    queue: mpsc::Sender<Option<Queued>>,
     others: Arc<AtomicBool>,
 }
 
@@ -75,9 +94,7 @@ impl Writer {
 
     /// Queues a job. If the thread is gone, the job hears of it at once.
     pub(crate) fn submit(&self, job: Box<dyn Job>) {
-        if let Err(mpsc::SendError(Some(job))) = self.queue.send(Some(job)) {
-            job.finish(Err(HostError::ShuttingDown));
-        }
+        let _ = self.queue.send(Some(Queued(Some(job))));
     }
 
     /// Ends the thread when what is queued has been written. Jobs that come later hear that it is gone.
@@ -91,9 +108,18 @@ impl Writer {
         T: Send + 'static,
         F: FnMut(&Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
-        let (job, reply) = Reply::new(f);
-        self.submit(job);
-        reply.await.map_err(|_| HostError::ShuttingDown)?
+        self.post(f).await.map_err(|_| HostError::ShuttingDown)?
+    }
+
+    /// Writes with a closure; whether the commit has returned comes later.
+    pub(crate) fn post<T, F>(&self, f: F) -> oneshot::Receiver<Result<T, HostError>>
+    where
+        T: Send + 'static,
+        F: FnMut(&Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let (to, reply) = oneshot::channel();
+        self.submit(Box::new(Reply { f, out: None, to }));
+        reply
     }
 
     /// Says whether other processes use the file: then this one lets them in now and then.
@@ -103,22 +129,10 @@ impl Writer {
 }
 
 /// A job made of a closure, and its answer.
-pub(crate) struct Reply<T, F> {
+struct Reply<T, F> {
     f: F,
     out: Option<T>,
     to: oneshot::Sender<Result<T, HostError>>,
-}
-
-impl<T, F> Reply<T, F>
-where
-    T: Send + 'static,
-    F: FnMut(&Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
-{
-    /// The job, and where its answer comes.
-    pub(crate) fn new(f: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T, HostError>>) {
-        let (to, from) = oneshot::channel();
-        (Box::new(Self { f, out: None, to }), from)
-    }
 }
 
 impl<T, F> Job for Reply<T, F>
@@ -137,7 +151,7 @@ where
     }
 }
 
-fn run(mut conn: Connection, jobs: &mpsc::Receiver<Option<Box<dyn Job>>>, others: &AtomicBool) {
+fn run(mut conn: Connection, jobs: &mpsc::Receiver<Option<Queued>>, others: &AtomicBool) {
     let mut commits = 0_u32;
     let pages = watch_log(&mut conn);
     let mut stopping = false;
@@ -177,17 +191,10 @@ fn run(mut conn: Connection, jobs: &mpsc::Receiver<Option<Box<dyn Job>>>, others
     let _ = conn.close();
 }
 
-fn commit(conn: &Connection, batch: &mut [Box<dyn Job>]) -> Vec<Result<(), HostError>> {
-    let mut results = Vec::with_capacity(batch.len());
-    match try_commit(conn, batch, &mut results) {
-        Ok(()) => results,
-        Err(error) => {
-            if !conn.is_autocommit() {
-                let _ = conn.execute_batch("ROLLBACK");
-            }
-            batch.iter().map(|_| Err(error.clone().into_host())).collect()
-        }
-    }
+fn commit(conn: &Connection, batch: &mut [Queued]) -> Vec<Result<(), HostError>> {
+    // What fails for one job alone must not fail the others: then each has a savepoint of its own.
+    let tried = try_commit(conn, batch, false).or_else(|_| try_commit(conn, batch, true));
+    tried.unwrap_or_else(|error| batch.iter().map(|_| Err(error.clone().into_host())).collect())
 }
 
 /// A failure of the whole group, cheap to hand to each of its jobs.
@@ -208,21 +215,30 @@ impl From<rusqlite::Error> for GroupError {
 
 fn try_commit(
     conn: &Connection,
-    batch: &mut [Box<dyn Job>],
-    results: &mut Vec<Result<(), HostError>>,
-) -> Result<(), GroupError> {
+    batch: &mut [Queued],
+    savepoints: bool,
+) -> Result<Vec<Result<(), HostError>>, GroupError> {
+    let results = write(conn, batch, savepoints);
+    if results.is_err() && !conn.is_autocommit() {
+        let _ = conn.execute_batch("ROLLBACK");
+    }
+    results
+}
+
+fn write(conn: &Connection, batch: &mut [Queued], savepoints: bool) -> Result<Vec<Result<(), HostError>>, GroupError> {
     patiently(|| conn.prepare_cached("BEGIN IMMEDIATE")?.execute([]))?;
     let last: Option<i64> = conn.prepare_cached("SELECT max(id) FROM log")?.query_row([], |row| row.get(0))?;
     let tx = Tx { conn, next_log: Cell::new(last.unwrap_or(0) + 1) };
-    for job in batch {
-        results.push(apply(&tx, job.as_mut())?);
+    let mut results = Vec::with_capacity(batch.len());
+    for job in batch.iter_mut().filter_map(|queued| queued.0.as_deref_mut()) {
+        results.push(apply(&tx, job, savepoints)?);
     }
     patiently(|| conn.prepare_cached("COMMIT")?.execute([]))?;
-    Ok(())
+    Ok(results)
 }
 
-fn apply(tx: &Tx<'_>, job: &mut dyn Job) -> Result<Result<(), HostError>, GroupError> {
-    if !job.savepoint() {
+fn apply(tx: &Tx<'_>, job: &mut dyn Job, savepoint: bool) -> Result<Result<(), HostError>, GroupError> {
+    if !savepoint && !job.savepoint() {
         job.apply(tx)?;
         return Ok(Ok(()));
     }

@@ -2,3 +2,11 @@
 
 mod basics;
 mod boundaries;
+mod chain;
+mod commits;
+mod ends;
+mod faults;
+mod generations;
+mod owners;
+mod rig;
+mod waits;

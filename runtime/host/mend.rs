@@ -1,0 +1,120 @@
+//! When a run cannot go on: its commit failed, it cannot be loaded, its code and its journal disagree. Nothing acknowledged is lost, and whoever
+//! waits is told. It never retries a step: that follows from the journal.
+
+use std::time::{Duration, Instant};
+
+use abide_engine::Fault;
+
+use super::load::Why;
+use super::run::Settled;
+use super::shard::Shard;
+use crate::HostError;
+use crate::store::{RunKey, Tx};
+
+/// Failed commits in a row after which a run is stopped: about five seconds.
+const MOST_FAILURES: u32 = 10;
+
+impl Shard {
+    /// A commit failed: the machine is thrown away and rebuilt, after a while; in the end the run stops (DESIGN rule 3).
+    pub(crate) fn commit_failed(&mut self, token: u64, error: &HostError) {
+        let Some(run) = self.residents.get_mut(&token) else { return };
+        run.failures += 1;
+        run.mending = true;
+        tracing::warn!(run = %run.id, %error, failures = run.failures, "a commit failed");
+        let (key, epoch, failures) = (run.key, run.epoch, run.failures);
+        if matches!(error, HostError::ShuttingDown) || failures >= MOST_FAILURES {
+            self.remove(token);
+            return self.give_up(key, epoch, error);
+        }
+        self.mending.push((Instant::now() + Duration::from_millis(5 << failures), token));
+    }
+
+    /// Rebuilds the runs whose time has come.
+    pub(crate) fn mend(&mut self) {
+        if self.mending.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let (due, later) = self.mending.drain(..).partition(|(at, _)| *at <= now);
+        self.mending = later;
+        let due: Vec<(Instant, u64)> = due;
+        for (_, token) in due {
+            self.rebuild(token);
+        }
+    }
+
+    fn rebuild(&mut self, token: u64) {
+        let Some(run) = self.residents.get(&token) else { return };
+        let (key, epoch) = (run.key, run.epoch);
+        match self.read_run(key, epoch) {
+            Err(error) => self.commit_failed(token, &error),
+            Ok(None) => {
+                self.remove(token);
+                self.inner.settled(key, &Settled::TakenOver);
+            }
+            Ok(Some(read)) => {
+                let Some(old) = self.residents.remove(&token) else { return };
+                self.by_key.remove(&key);
+                if let Err(error) = self.bring(read, Why::Mended(Box::new(old))) {
+                    tracing::warn!(key, %error, "a run cannot be rebuilt");
+                }
+            }
+        }
+    }
+
+    /// Stops working on a run: whoever resumes it tries again.
+    pub(crate) fn give_up(&self, key: RunKey, epoch: i64, error: &HostError) {
+        let why = error.to_string();
+        drop(self.inner.writer.post(move |tx: &Tx<'_>| {
+            let sql = "UPDATE heads SET owner = NULL WHERE run = ?1 AND epoch = ?2 AND owner IS NOT NULL";
+            if tx.conn.execute(sql, [key, epoch])? == 1 {
+                note(tx, key, &why, None)?;
+            }
+            Ok(())
+        }));
+        self.inner.settled(key, &Settled::Stopped(error.clone()));
+    }
+
+    /// A run breaks a rule: it is parked when nothing is under way that must not be cut off.
+    pub(crate) fn fault(&mut self, token: u64, fault: Fault) {
+        let Some(run) = self.residents.get_mut(&token) else { return };
+        if run.fault.is_some() {
+            return;
+        }
+        run.fault = Some(fault);
+        run.end_repeatable();
+        self.touch(token);
+    }
+
+    /// Writes that a run that is not in memory is parked as diverged, and why; then tells those who wait for it.
+    pub(crate) fn write_diverged(&self, key: RunKey, epoch: i64, fault: &Fault, error: HostError) {
+        let (why, help, now) = (fault.to_string(), fault.help(), self.inner.now_ms());
+        let written = self.inner.writer.post(move |tx: &Tx<'_>| {
+            let changed = tx.conn.execute(
+                "UPDATE heads SET status = 'diverged', waiting_for = NULL, until_ms = NULL, owner = NULL, updated_ms = ?3
+                 WHERE run = ?1 AND epoch = ?2 AND owner IS NOT NULL",
+                [key, epoch, now],
+            )?;
+            if changed == 1 {
+                note(tx, key, &why, Some(help))?;
+            }
+            Ok(changed == 1)
+        });
+        let inner = self.inner.clone();
+        self.inner.runtime.spawn(async move {
+            let settled = match written.await {
+                Ok(Ok(false)) => Settled::TakenOver,
+                _ => Settled::Stopped(error),
+            };
+            inner.settled(key, &settled);
+        });
+    }
+}
+
+/// Keeps why a run does not go on.
+fn note(tx: &Tx<'_>, key: RunKey, why: &str, help: Option<&str>) -> rusqlite::Result<usize> {
+    tx.conn.execute(
+        "INSERT INTO notes (run, error, help) VALUES (?1, ?2, ?3) ON CONFLICT (run) DO UPDATE SET error = ?2, help = ?3",
+        rusqlite::params![key, why, help],
+    )
+}

@@ -1,0 +1,99 @@
+//! Runs that only wait: out of memory after a moment, and back when a message or their time comes. It never decides what a run waits for.
+
+use std::cmp::Reverse;
+
+use super::load::Why;
+use super::shard::{Shard, Timed};
+use crate::store::{RunKey, Tx};
+
+/// A run that waits at least this long is let out of memory.
+const EVICT_MS: i64 = 1_000;
+/// Runs that a shard keeps in memory although they only wait; beyond it they are let out at once.
+const KEEP_WAITING: usize = 128;
+
+impl Shard {
+    /// Takes in what lies in the inbox of a run in memory.
+    pub(crate) fn read_inbox(&mut self, token: u64) {
+        let Some(run) = self.residents.get_mut(&token) else { return };
+        if run.key == 0 {
+            return;
+        }
+        match self.inner.read(|reader| reader.inbox(run.key)) {
+            Ok(rows) => {
+                let seen = run.mail_seen;
+                run.mail.extend(rows.into_iter().filter(|message| message.id > seen));
+                run.mail_seen = run.mail.iter().map(|message| message.id).fold(seen, i64::max);
+            }
+            Err(error) => tracing::warn!(run = %run.id, %error, "its inbox cannot be read now"),
+        }
+    }
+
+    /// A run's inbox has something new.
+    pub(crate) fn inbox(&mut self, key: RunKey) {
+        if let Some(token) = self.by_key.get(&key).copied() {
+            self.read_inbox(token);
+            self.touch(token);
+        } else {
+            self.wake(key);
+        }
+    }
+
+    /// Brings a run that sleeps back into memory.
+    pub(crate) fn wake(&mut self, key: RunKey) {
+        if let Some(epoch) = self.sleeping.remove(&key)
+            && let Err(error) = self.load(key, epoch, Why::Woken)
+        {
+            tracing::warn!(key, %error, "a run cannot be brought back into memory");
+        }
+    }
+
+    pub(crate) fn forget_sleeping(&mut self, key: RunKey) {
+        self.sleeping.remove(&key);
+    }
+
+    /// Releases a run that is not in memory.
+    pub(crate) fn release_sleeping(&self, key: RunKey, epoch: i64) {
+        drop(self.inner.writer.post(move |tx: &Tx<'_>| {
+            tx.conn.execute("UPDATE heads SET owner = NULL WHERE run = ?1 AND epoch = ?2", [key, epoch])
+        }));
+    }
+
+    /// Has a run that has nothing to do looked at, when it has waited for a moment.
+    pub(crate) fn consider_eviction(&mut self, token: u64) {
+        let crowded = self.residents.len() > KEEP_WAITING;
+        let Some(run) = self.residents.get_mut(&token) else { return };
+        if run.state.status != "waiting" || run.fault.is_some() {
+            return;
+        }
+        if crowded {
+            self.maybe_evict(token);
+        } else if !run.looked_at {
+            run.looked_at = true;
+            let at = run.idle_since.max(self.inner.now_ms()) + EVICT_MS;
+            self.timers.push(Reverse((at, Timed::Look(token))));
+        }
+    }
+
+    /// Lets a run out of memory if it only waits, and not for a moment only.
+    pub(crate) fn maybe_evict(&mut self, token: u64) {
+        let now = self.inner.now_ms();
+        let crowded = self.residents.len() > KEEP_WAITING;
+        let Some(run) = self.residents.get_mut(&token) else { return };
+        run.looked_at = false;
+        let quiet = crowded || now - run.idle_since >= EVICT_MS;
+        let long = run.state.until_ms.is_none_or(|until| until - now > EVICT_MS);
+        let busy = run.committing.is_some() || run.mending || run.fault.is_some() || run.working > 0;
+        if busy || !run.arrived.is_empty() || run.state.status != "waiting" || !long {
+            return;
+        }
+        if !quiet {
+            return self.consider_eviction(token);
+        }
+        let (key, epoch, until) = (run.key, run.epoch, run.state.until_ms);
+        self.sleeping.insert(key, epoch);
+        if let Some(until) = until {
+            self.timers.push(Reverse((until, Timed::Wake(key))));
+        }
+        self.remove(token);
+    }
+}

@@ -1,0 +1,76 @@
+//! Taking runs: from nobody, from a dead process, or from a living one that is stuck. The fence decides who has a run; this never does.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::inner::Inner;
+use super::shard::Msg;
+use crate::HostError;
+use crate::store::{Claim, Claimed, RunKey, RunRow, hold_dead, is_ended};
+
+impl Inner {
+    /// Takes a run and works on it, or makes sure that it is worked on here if it is ours.
+    pub(crate) async fn take(&self, row: RunRow, steal: bool) -> Result<(), HostError> {
+        if is_ended(&row.status) {
+            return Ok(());
+        }
+        if !self.knows(&row.workflow) {
+            return Err(HostError::NoWorkflow { run: row.id, workflow: row.workflow });
+        }
+        let own = self.owner_id().await?;
+        let (from, held) = match &row.owner {
+            None => (None, None),
+            Some(owner) if owner.id == own => return self.work_on(&row, row.epoch).await,
+            // The dead owner's lock is held through the commit that bumps the epoch.
+            Some(owner) => match hold_dead(&self.db, &owner.file) {
+                Some(held) => (Some(owner.id), Some(held)),
+                None if steal => (Some(owner.id), None),
+                None => return Err(HostError::Owned { run: row.id, pid: owner.pid }),
+            },
+        };
+        let claim = Claim { run: row.key, owner: own, from, now_ms: self.now_ms() };
+        let claimed = self.writer.call(move |tx| claim.apply(tx)).await?;
+        drop(held);
+        match claimed {
+            Claimed::Ended => Ok(()),
+            Claimed::Theirs => {
+                let now = self.read(|reader| reader.run(row.key))?;
+                let pid = now.and_then(|now| now.owner).map_or(0, |owner| owner.pid);
+                Err(HostError::Owned { run: row.id, pid })
+            }
+            Claimed::Ours { epoch } => self.work_on(&row, epoch).await,
+        }
+    }
+
+    /// Has a run that is ours brought into memory, if it is not there.
+    async fn work_on(&self, row: &RunRow, epoch: i64) -> Result<(), HostError> {
+        let (reply, loaded) = oneshot::channel();
+        self.send(self.shard_of(&row.id), Msg::Load { key: row.key, epoch, reply: Some(reply) });
+        loaded.await.map_err(|_| HostError::ShuttingDown)?
+    }
+
+    /// Takes a run that nobody living works on, if this process has its workflow and was not told to leave it.
+    pub(crate) async fn adopt(&self, key: RunKey) -> Result<(), HostError> {
+        let Some(row) = self.read(|reader| reader.run(key))? else { return Ok(()) };
+        let open = matches!(row.status.as_str(), "running" | "waiting");
+        let ours = row.owner.as_ref().is_some_and(|owner| owner.id == self.own_id());
+        if !open || ours || !self.knows(&row.workflow) || self.was_left(key) {
+            return Ok(());
+        }
+        self.take(row, false).await
+    }
+
+    /// Like [`Self::adopt`] by id, in the background: a run whose children were left behind takes them along.
+    pub(crate) fn adopt_by_id(self: &Arc<Self>, id: String) {
+        let inner = self.clone();
+        self.runtime.spawn(async move {
+            let found = inner.read(|reader| reader.run_by_id(&id));
+            if let Ok(Some(row)) = found
+                && let Err(error) = inner.adopt(row.key).await
+            {
+                tracing::warn!(run = %id, %error, "a child cannot be taken along");
+            }
+        });
+    }
+}
