@@ -194,7 +194,7 @@ impl Run {
                 let help = row.help.clone().unwrap_or_else(|| "mend the code, then `abide resume`".to_owned());
                 return Ok(Some(Settled::Stopped(HostError::Diverged { run: row.id, why, help })));
             }
-            let nobodys = row.owner.is_none();
+            let (key, nobodys) = (row.key, row.owner.is_none());
             let info = RunInfo::of(reader, row);
             // Its surroundings stopped it: whoever mends them resumes it.
             if parked_too
@@ -204,13 +204,14 @@ impl Run {
             {
                 return Ok(Some(Settled::Stopped(HostError::Environment { run: info.id, why })));
             }
-            let parked =
-                info.owner_pid.is_none() && matches!(info.status, "waiting" | "paused") && info.until_ms.is_none();
-            Ok((parked && parked_too && info.waiting_for != Some("child")).then_some(Settled::Parked {
-                status: info.status,
-                waiting_for: info.waiting_for,
-                until_ms: None,
-            }))
+            let stands = matches!(info.status, "waiting" | "paused") && info.until_ms.is_none();
+            let parked = parked_too
+                && stands
+                && match info.waiting_for {
+                    Some("child") => reader.children_are_parked(key)?,
+                    _ => info.owner_pid.is_none(),
+                };
+            Ok(parked.then_some(Settled::Parked { status: info.status, waiting_for: info.waiting_for, until_ms: None }))
         })
     }
 

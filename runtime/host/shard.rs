@@ -67,6 +67,8 @@ pub(crate) struct Shard {
     pub(crate) timers: BinaryHeap<Reverse<(i64, Timed)>>,
     /// Runs whose commit failed, and when to rebuild them.
     pub(crate) mending: Vec<(Instant, u64)>,
+    /// How many timers there may be before those that are nobody's are thrown out.
+    pub(crate) most_timers: usize,
     /// Runs that may have something to do.
     touched: Vec<u64>,
     next_token: u64,
@@ -92,6 +94,7 @@ impl Shard {
             sleeping: HashMap::new(),
             timers: BinaryHeap::new(),
             mending: Vec::new(),
+            most_timers: 0,
             touched: Vec::new(),
             next_token: 1,
             stopping: None,
@@ -290,6 +293,7 @@ impl Shard {
         for alarm in alarms {
             self.timers.push(Reverse((alarm.at, Timed::Op(token, alarm.id))));
         }
+        self.clear_timers();
     }
 
     pub(crate) fn remove(&mut self, token: u64) {
@@ -305,6 +309,7 @@ impl Shard {
             Some(key) => {
                 if let Some(epoch) = self.sleeping.remove(&key) {
                     self.release_sleeping(key, epoch);
+                    self.inner.settled(key, &Settled::Stopped(HostError::ShuttingDown));
                 }
                 self.by_key.get(&key).copied().into_iter().collect()
             }

@@ -47,6 +47,22 @@ impl Shard {
         }
     }
 
+    /// Throws out timers that are nobody's, once there are many: a run that is often woken before its time leaves one each time.
+    pub(crate) fn clear_timers(&mut self) {
+        if self.timers.len() <= self.most_timers {
+            return;
+        }
+        let mut timers = std::mem::take(&mut self.timers).into_vec();
+        timers.retain(|Reverse((_, timed))| match timed {
+            Timed::Op(token, _) | Timed::Look(token) => self.residents.contains_key(token),
+            Timed::Wake(key) => self.sleeping.contains_key(key),
+        });
+        timers.sort_unstable();
+        timers.dedup();
+        self.timers = timers.into();
+        self.most_timers = (self.timers.len() * 2).max(4_096);
+    }
+
     pub(crate) fn forget_sleeping(&mut self, key: RunKey) {
         self.sleeping.remove(&key);
     }

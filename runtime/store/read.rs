@@ -167,14 +167,13 @@ impl Reader {
         Ok(files.iter().any(|file| owner::is_alive(&self.path, file)))
     }
 
-    /// Runs that can move and that nobody living works on: interrupted ones, and waiting ones whose time has come or that have mail.
-    /// One that its surroundings stopped has a note that says so, and is nobody's until somebody resumes it.
+    /// Runs that can move and that nobody living works on: interrupted ones, and waiting ones whose time has come. Not those that were sent something:
+    /// whoever goes on with runs by itself is told of messages as they come. One that its surroundings stopped has a note that says so,
+    /// and is nobody's until somebody resumes it.
     pub(crate) fn orphans(&self, own: i64, now_ms: i64) -> Result<Vec<RunKey>, HostError> {
-        let sql = "SELECT h.run FROM heads h WHERE h.owner IS NULL AND h.status IN ('running', 'waiting')
-                     AND (h.status = 'running' AND NOT EXISTS (SELECT 1 FROM notes n WHERE n.run = h.run AND n.error IS NOT NULL)
-                          OR h.until_ms <= ?1 OR h.waiting_for = 'child'
-                          OR h.status = 'waiting'
-                             AND EXISTS (SELECT 1 FROM inbox i WHERE i.run = h.run AND i.body IS NOT NULL AND i.kind <> 'signal'))
+        let sql = "SELECT h.run FROM heads h LEFT JOIN notes n ON n.run = h.run
+                   WHERE h.owner IS NULL AND h.status IN ('running', 'waiting')
+                     AND (h.status = 'running' AND n.error IS NULL OR h.until_ms <= ?1 OR h.waiting_for = 'child')
                    LIMIT 1000";
         let mut runs = self.many(sql, &now_ms, |row| row.get(0))?;
         let owners = self.many("SELECT id, file FROM owners WHERE id <> ?1", &own, |row| {
@@ -188,6 +187,20 @@ impl Reader {
             }
         }
         Ok(runs)
+    }
+
+    /// True if a run has children, and all of them and theirs wait for somebody outside.
+    pub(crate) fn children_are_parked(&self, run: RunKey) -> Result<bool, HostError> {
+        let sql = "WITH RECURSIVE below (run) AS (
+                     SELECT r.key FROM runs r JOIN heads h ON h.run = r.key
+                       WHERE r.parent = ?1 AND h.status NOT IN ('completed', 'failed', 'cancelled')
+                     UNION ALL
+                     SELECT r.key FROM below JOIN runs r ON r.parent = below.run JOIN heads h ON h.run = r.key
+                       WHERE h.status NOT IN ('completed', 'failed', 'cancelled'))
+                   SELECT count(*) > 0 AND min(h.until_ms IS NULL AND (h.waiting_for IS 'child'
+                       OR h.owner IS NULL AND (h.status <> 'running' OR n.error IS NOT NULL)))
+                   FROM below JOIN heads h ON h.run = below.run LEFT JOIN notes n ON n.run = h.run";
+        Ok(self.one(sql, &run, |row| row.get::<_, Option<bool>>(0))?.flatten().unwrap_or(false))
     }
 
     /// True if this owner has runs.

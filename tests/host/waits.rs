@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use abide::engine::event::Verdict;
+use abide::engine::event::{Verdict, Wait};
 use abide::prelude::*;
 use abide::{ErrorKind, Settled};
 use futures_util::future::{Either, join_all, select};
@@ -231,4 +231,46 @@ async fn thousands_sleep_and_wake() {
 
 fn abide_run(n: u32) -> String {
     format!("nap-{n}")
+}
+
+/// An answer to a question that nobody asks stays in the inbox, and is no reason to take the run up again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_nobody_waits_for_leaves_the_run_parked() {
+    let rig = Rig::new();
+    let flow = |ctx: Ctx, (): ()| async move { ctx.signal::<u32>("ask").ask(Wait::Answer, "how many?").await };
+    let abide = rig.open().workflow("ask", flow).start().await.unwrap();
+    let run = abide.run("ask", &()).id("r").await.unwrap();
+    within(run.settled()).await.unwrap();
+    run.answer(Wait::Answer, "another", &1).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let info = run.inspect().unwrap();
+    assert!(info.epoch <= 3 && info.status == "waiting", "{info:?}");
+    run.answer(Wait::Answer, "ask", &2).await.unwrap();
+    assert_eq!(within(run.result::<u32>()).await.unwrap(), 2);
+    abide.shutdown().await;
+}
+
+/// What only a person or a signal can move is parked, also if it is a child that waits for them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parent_is_settled_when_all_that_its_children_wait_for_is_somebody() {
+    let rig = Rig::new();
+    let abide = rig
+        .open()
+        .workflow("child", |ctx: Ctx, (): ()| async move { ctx.signal::<u32>("go").await })
+        .workflow("middle", |ctx: Ctx, (): ()| async move { ctx.child::<u32>("child", &()).id("c").await })
+        .workflow("parent", |ctx: Ctx, (): ()| async move {
+            let nap = ctx.child::<u32>("child", &()).id("other");
+            let (a, b) = futures_util::future::join(nap, ctx.child::<u32>("middle", &())).await;
+            Ok::<_, Error>(a? + b?)
+        });
+    let abide = abide.start().await.unwrap();
+    let run = abide.run("parent", &()).id("p").await.unwrap();
+    for id in ["other", "c"] {
+        let settled = within(run.settled()).await.unwrap();
+        assert!(matches!(settled, Settled::Parked { waiting_for: Some("child"), .. }), "{settled:?}");
+        abide.get(id).unwrap().signal("go", &4).await.unwrap();
+        within(abide.get(id).unwrap().result::<u32>()).await.unwrap();
+    }
+    assert_eq!(within(run.result::<u32>()).await.unwrap(), 8);
+    abide.shutdown().await;
 }
