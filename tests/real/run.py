@@ -197,7 +197,8 @@ class Tools:
 
 def find_abide():
     named = os.environ.get("ABIDE_BIN")
-    places = [Path(named).absolute()] if named else [REPO / "target" / kind / "abide" for kind in ("release", "debug")]
+    target = Path(os.environ.get("CARGO_TARGET_DIR", REPO / "target"))
+    places = [Path(named).absolute()] if named else [target / kind / "abide" for kind in ("release", "debug")]
     for place in places:
         if place.is_file():
             return place
