@@ -192,7 +192,10 @@ fn nothing_of_one_machine_is_written_down() {
     let mut bad = Vec::new();
     let marks = ["/wo", "rk/"].concat();
     for (name, text) in sources() {
-        if text.contains(&marks) || text.contains(&["/ro", "ot/"].concat()) || text.contains(&["static.", "crates.io"].concat()) {
+        if text.contains(&marks)
+            || text.contains(&["/ro", "ot/"].concat())
+            || text.contains(&["static.", "crates.io"].concat())
+        {
             bad.push(name);
         }
     }
