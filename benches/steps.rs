@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use abide::prelude::*;
 
+#[allow(dead_code)]
+#[path = "../tests/support/model.rs"]
+mod model;
 #[path = "parts/mod.rs"]
 mod parts;
 

@@ -5,3 +5,4 @@ mod doubt;
 mod life;
 mod people;
 mod recovery;
+mod side_by_side;

@@ -12,6 +12,9 @@ pub const LOG: &str = "ABIDE_TEST_SERVER_LOG";
 /// The variable of abide's own surroundings that the declaration refers to.
 pub const GIVEN: &str = "ABIDE_TEST_LOG";
 
+/// How long the tool `slow` takes.
+pub const SLOW: std::time::Duration = std::time::Duration::from_millis(400);
+
 /// The declaration of the server; its calls go to the file that the variable [`GIVEN`] names.
 pub fn declaration() -> Value {
     let program = std::env::current_exe().unwrap();
@@ -45,13 +48,25 @@ fn serve() {
             },
             _ => Err(json!({"code": -32601, "message": "no such method"})),
         };
+        let slow = method == "tools/call" && message["params"]["name"] == "slow";
         let reply = match answer {
             Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
             Err(error) => json!({"jsonrpc": "2.0", "id": id, "error": error}),
         };
-        let mut stdout = std::io::stdout().lock();
-        writeln!(stdout, "{reply}").unwrap();
-        stdout.flush().unwrap();
+        let say = move || {
+            let mut stdout = std::io::stdout().lock();
+            writeln!(stdout, "{reply}").unwrap();
+            stdout.flush().unwrap();
+        };
+        if slow {
+            // Others are served meanwhile.
+            std::thread::spawn(move || {
+                std::thread::sleep(SLOW);
+                say();
+            });
+        } else {
+            say();
+        }
     }
     // Without the harness's own last words.
     std::process::exit(0);
@@ -62,7 +77,7 @@ fn tools() -> Vec<Value> {
         json!({"name": name, "description": format!("does {name}"), "inputSchema": {"type": "object"},
             "annotations": {"readOnlyHint": read_only}})
     };
-    vec![tool("read", true), tool("write", false), tool("hang", false)]
+    vec![tool("read", true), tool("write", false), tool("hang", false), tool("slow", true)]
 }
 
 /// Writes the call down. `hang` is never answered.
