@@ -1,6 +1,6 @@
 //! How fast abide commits steps and replays journals, beside what raw SQLite does on the same disk in the same minute.
 //! Ratios matter, not absolute figures: machines are noisy. Run with `cargo bench --bench steps`.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::pedantic)]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::pedantic)]
 
 use std::path::Path;
 use std::sync::Arc;
