@@ -26,28 +26,51 @@ fn main() {
     let only: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let wanted = |name: &str| only.is_empty() || only.iter().any(|o| name.contains(o.as_str()));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    if wanted("steps") {
-        steps(dir.path(), &runtime);
-    }
+    steps(dir.path(), &runtime, &wanted);
     if wanted("replay") {
         runtime.block_on(replay(dir.path()));
     }
     parts::measure(dir.path(), &wanted);
 }
 
-fn steps(dir: &Path, runtime: &tokio::runtime::Runtime) {
-    let mut singles = Vec::new();
-    println!("\nsteps/s (each dependent on the one before it; ratio to raw commits of the same minute)");
-    for runs in [1_u64, 50, 200, 1_000] {
-        let single = raw_commits(&dir.join(format!("raw{runs}.db")), 1, Duration::from_millis(700));
-        let group = raw_commits(&dir.join(format!("group{runs}.db")), 128, Duration::from_millis(700));
-        singles.push(single);
-        let rate = runtime.block_on(many_runs(&dir.join(format!("runs{runs}.db")), runs));
-        let (of, base) = if runs == 1 { ("single commits", single) } else { ("rows in commits of 128", group) };
-        println!("  {runs:>5} runs: {rate:>9.0} steps/s   {:.2} of raw {of} ({base:.0}/s)", rate / base);
+fn steps(dir: &Path, runtime: &tokio::runtime::Runtime, wanted: &dyn Fn(&str) -> bool) {
+    println!(
+        "\nsteps/s (each dependent on the one before it; raw commits are measured right before and after, several times; medians)"
+    );
+    for (runs, rounds) in [(1_u64, 9), (50, 3), (200, 3), (1_000, 3)] {
+        if !wanted(&format!("steps {runs}")) {
+            continue;
+        }
+        let (group, of) = if runs == 1 { (1, "single commits") } else { (128, "rows in commits of 128") };
+        let raw = |n: usize| raw_commits(&dir.join(format!("raw{runs}-{n}.db")), group, Duration::from_millis(300));
+        let mut rates = Vec::new();
+        let (mut raws, mut ratios) = (vec![raw(0)], Vec::new());
+        for round in 1..=rounds {
+            let rate = runtime.block_on(many_runs(&dir.join(format!("runs{runs}-{round}.db")), runs));
+            raws.push(raw(round));
+            ratios.push(rate / f64::midpoint(raws[round - 1], raws[round]));
+            rates.push(rate);
+        }
+        let [rates, raws, ratios] = [rates, raws, ratios].map(sorted);
+        println!(
+            "  {runs:>5} runs: {:>9.0} steps/s (best {:.0})   {:.2} of raw {of} ({:.0}/s; {:.0} to {:.0})",
+            median(&rates),
+            rates[rates.len() - 1],
+            median(&ratios),
+            median(&raws),
+            raws[0],
+            raws[raws.len() - 1],
+        );
     }
-    singles.sort_by(f64::total_cmp);
-    println!("  raw single-row FULL commits in between: {:.0} to {:.0} /s", singles[0], singles[singles.len() - 1]);
+}
+
+fn sorted(mut all: Vec<f64>) -> Vec<f64> {
+    all.sort_by(f64::total_cmp);
+    all
+}
+
+fn median(sorted: &[f64]) -> f64 {
+    sorted[sorted.len() / 2]
 }
 
 /// Rows a second that plain SQLite commits durably in groups of this size.
@@ -78,7 +101,7 @@ async fn count(n: u64) -> Result<u64> {
 async fn many_runs(path: &Path, runs: u64) -> f64 {
     let done = Arc::new(AtomicU64::new(0));
     let counted = done.clone();
-    let steps_each = if runs == 1 { 2_000 } else { (400_000 / runs).min(2_000) };
+    let steps_each = if runs == 1 { 1_500 } else { (400_000 / runs).min(2_000) };
     let abide = Abide::open(path)
         .workflow("count", move |ctx: Ctx, steps: u64| {
             let counted = counted.clone();
