@@ -18,3 +18,7 @@ real:
 # Figures beside raw SQLite.
 bench:
     cargo bench --bench steps
+
+# Everything that abide promises, tried whole: minutes to an hour. `just proof kills` runs one.
+proof WHICH="":
+    ABIDE_PROOF=whole cargo test --profile proof --test all -- --nocapture --test-threads=1 proof::{{WHICH}}

@@ -4,5 +4,6 @@
 mod cli;
 mod demo;
 mod host;
+mod proof;
 mod support;
 mod tidy;
