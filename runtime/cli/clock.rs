@@ -17,12 +17,13 @@ pub(crate) fn when(ms: i64, now_ms: i64) -> String {
     }
 }
 
-/// A length of time: `0.3 s`, `12 s`, `3 min`, `5 h`, `2 d`.
+/// A length of time: `80 ms`, `1.3 s`, `12 s`, `3 min`, `5 h`, `2 d`.
 pub(crate) fn length(ms: i64) -> String {
     let ms = ms.max(0);
     let s = ms / 1000;
     match s {
-        0..=9 => format!("{}.{} s", s, ms % 1000 / 100),
+        0 => format!("{ms} ms"),
+        1..=9 => format!("{}.{} s", s, ms % 1000 / 100),
         10..=119 => format!("{s} s"),
         120..=7_199 => format!("{} min", s / 60),
         7_200..=172_799 => format!("{} h", s / 3_600),
@@ -37,8 +38,8 @@ mod tests {
     #[test]
     fn lengths_read_well_at_every_size() {
         for (ms, expected) in [
-            (-5, "0.0 s"),
-            (0, "0.0 s"),
+            (-5, "0 ms"),
+            (84, "84 ms"),
             (1_234, "1.2 s"),
             (9_999, "9.9 s"),
             (10_000, "10 s"),
