@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::chunks::{ChunkTable, Payload};
 use crate::event::{ChildCommand, Command, Json, SignalCommand, StepCommand, Wait};
+use crate::probe::Probe;
 use crate::step::StepFn;
 use crate::{Effect, Fault, Retry, Seed, StepId, StepKind, hex};
 
@@ -39,6 +40,10 @@ pub struct StepAsked {
     pub timeout_ms: Option<u64>,
     /// It may run before its intent is journaled.
     pub local: bool,
+    /// What tells whether it has happened, if it is in doubt.
+    pub probe: Option<Probe>,
+    /// Whether the code can read this as its result; why not.
+    pub fits: fn(&str) -> Result<(), String>,
 }
 
 impl Asked {

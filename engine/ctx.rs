@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::asked::{Asked, StepAsked, What};
 use crate::durable::{Child, Durable, Op, Signal, Sleep, Step, millis};
 use crate::event::{Json, Wait, json};
+use crate::probe::fits;
 use crate::scope::{Scoped, map_all, race_all};
 use crate::state::Shared;
 use crate::step::erase;
@@ -72,6 +73,8 @@ impl Ctx {
             retry: Retry::default(),
             timeout_ms: None,
             local: false,
+            probe: None,
+            fits: fits::<O>,
         };
         self.ask(name.into(), What::Step(Box::new(step)), recorded)
     }

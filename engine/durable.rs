@@ -13,8 +13,9 @@ use serde::de::DeserializeOwned;
 
 use crate::asked::{Asked, What};
 use crate::event::{Json, Wait, json};
+use crate::probe::{self, LIMIT_MS, Probe, Reconciled};
 use crate::state::{Entry, Shared};
-use crate::{Effect, Fault, Result, Retry, StepKind};
+use crate::{Effect, Error, Fault, Result, Retry, StepKind};
 
 /// A request and its place in the machine: made when first polled, so that options can still be set until then.
 pub(crate) struct Op {
@@ -194,6 +195,39 @@ impl<T> Step<T> {
             step.local = true;
             step.effect = Effect::Pure;
         })
+    }
+
+    /// Names a probe that is asked when this step is in doubt: with the step's input and its idempotency key it tells whether the
+    /// step has happened. Only where it cannot tell, fails, panics or takes longer than a minute, a person is asked.
+    ///
+    /// It must change nothing, and only a [`once`](Self::once) step is ever in doubt. Its answer is journaled: replay does not ask again.
+    pub fn reconcile<I, F, Fut, E>(self, probe: F) -> Self
+    where
+        I: DeserializeOwned,
+        T: Serialize,
+        F: Fn(I, Arc<str>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Reconciled<T>, E>> + Send + 'static,
+        E: Into<Error>,
+    {
+        self.reconcile_within(Duration::from_millis(LIMIT_MS), probe)
+    }
+
+    /// Like [`Self::reconcile`], with the time that the probe may take.
+    pub fn reconcile_within<I, F, Fut, E>(mut self, limit: Duration, probe: F) -> Self
+    where
+        I: DeserializeOwned,
+        T: Serialize,
+        F: Fn(I, Arc<str>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Reconciled<T>, E>> + Send + 'static,
+        E: Into<Error>,
+    {
+        self.op.edit(|new| {
+            if let (What::Step(step), Some(input)) = (&mut new.asked.what, &new.asked.input) {
+                let ask = probe::erase(input.clone(), probe);
+                step.probe = Some(Probe { ask, limit_ms: millis(limit).max(1) });
+            }
+        });
+        self
     }
 
     /// What it is to a reader of the journal.

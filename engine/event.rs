@@ -263,6 +263,22 @@ pub enum HostEvent {
         why: String,
         /// Unix milliseconds.
         at: i64,
+        /// The attempt itself ended, with an error that does not tell; false if it was cut off.
+        #[serde(default, skip_serializing_if = "is_default")]
+        failed: bool,
+    },
+    /// A step stays in doubt: its probe could not tell, or what a person gave as its result does not fit.
+    Undecided {
+        /// Of which step.
+        id: StepId,
+        /// Which attempt.
+        n: u32,
+        /// Who could not settle it.
+        by: By,
+        /// Why not.
+        why: String,
+        /// Unix milliseconds.
+        at: i64,
     },
     /// The step cannot go on until somebody outside has mended something.
     Parked {
@@ -283,6 +299,9 @@ pub enum HostEvent {
         id: StepId,
         /// What they said.
         verdict: Verdict,
+        /// Who said it.
+        #[serde(default, skip_serializing_if = "is_default")]
+        by: By,
         /// Unix milliseconds.
         at: i64,
     },
@@ -320,6 +339,17 @@ pub enum Verdict {
     Landed,
     /// Let it fail.
     Fail,
+}
+
+/// Who said what became of a step in doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// A person: `abide resolve`, or a program on their behalf.
+    #[default]
+    Person,
+    /// The step's reconcile probe.
+    Probe,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -8,6 +8,7 @@
 //! - [`Machine`] (`machine`) takes completions in; `settle` polls the workflow between reveals; `recorder` writes down what follows each delivery, or
 //!   compares it with the journal; `bell` tells foreign wakes from ours.
 //! - The journal is rows of plain data ([`event`]), with long payloads as content-addressed `chunks` (`split`).
+//! - What tells whether a step in doubt has happened: `probe`.
 //! - Pure rules of a host: what follows a failed attempt (`retry`), the order of late completions (`order`), keys (`seed`).
 
 mod asked;
@@ -27,6 +28,7 @@ mod machine;
 #[cfg(test)]
 mod machine_tests;
 mod order;
+mod probe;
 mod recorder;
 mod resources;
 mod retry;
@@ -52,6 +54,7 @@ pub use fault::Fault;
 pub use id::{MAX_NAME, StepId};
 pub use machine::{Completion, Machine, Open, OpenWhat};
 pub use order::{Arrival, in_order};
+pub use probe::{Probe, ProbeFn, Reconciled};
 pub use resources::Resources;
 pub use retry::{Next, Retry, after_failure};
 pub use scope::Scoped;

@@ -91,6 +91,8 @@ pub enum OpenWhat {
         name: String,
         /// Unix milliseconds at which its time is over.
         due: Option<i64>,
+        /// Hash of what it is about: an answer may be bound to it.
+        hash: [u8; 16],
     },
     /// A child.
     Child {
@@ -334,7 +336,9 @@ fn open_of(entry: &crate::state::Entry) -> Option<Open> {
     let what = match &entry.asked.what {
         What::Step(step) => OpenWhat::Step(StepAsked::clone(step)),
         What::Timer { due, .. } => OpenWhat::Timer { due: *due },
-        What::Signal { signal, wait, due, .. } => OpenWhat::Signal { wait: *wait, name: signal.clone(), due: *due },
+        What::Signal { signal, wait, due, .. } => {
+            OpenWhat::Signal { wait: *wait, name: signal.clone(), due: *due, hash: entry.asked.hash }
+        }
         What::Child { run, .. } => OpenWhat::Child { run: run.clone()? },
         What::Scope => return None,
     };

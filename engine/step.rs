@@ -42,21 +42,21 @@ pub fn step_attempt() -> Option<u32> {
     ATTEMPT.with_borrow(|attempt| attempt.as_ref().map(|a| a.number))
 }
 
-/// An attempt of a step as a future, which lets [`step_key`] answer while it is polled.
-pub struct AttemptFuture {
+/// An attempt of a step, or its probe, as a future, which lets [`step_key`] answer while it is polled.
+pub struct AttemptFuture<T = Json> {
     attempt: Option<Attempt>,
-    future: BoxFuture<Result<Json>>,
+    future: BoxFuture<Result<T>>,
 }
 
-impl AttemptFuture {
+impl<T> AttemptFuture<T> {
     /// Calls the closure. A panic in the call itself is the caller's to catch.
-    pub fn start(run: &StepFn, attempt: Attempt) -> Self {
+    pub fn start(run: impl FnOnce() -> BoxFuture<Result<T>>, attempt: Attempt) -> Self {
         let mut slot = Some(attempt);
-        let future = Self::with(&mut slot, || run());
+        let future = Self::with(&mut slot, run);
         Self { attempt: slot, future }
     }
 
-    fn with<T>(slot: &mut Option<Attempt>, f: impl FnOnce() -> T) -> T {
+    fn with<R>(slot: &mut Option<Attempt>, f: impl FnOnce() -> R) -> R {
         // Swapped back on the way out, also when `f` panics.
         struct Swap<'a>(&'a mut Option<Attempt>);
         impl Drop for Swap<'_> {
@@ -70,8 +70,8 @@ impl AttemptFuture {
     }
 }
 
-impl Future for AttemptFuture {
-    type Output = Result<Json>;
+impl<T> Future for AttemptFuture<T> {
+    type Output = Result<T>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();

@@ -40,8 +40,8 @@ mod store;
 
 pub use abide_engine as engine;
 pub use abide_engine::{
-    Ctx, Effect, Error, ErrorKind, Result, Retry, StepKind, did_not_happen, in_doubt, retry_after, step_attempt,
-    step_key, terminal,
+    Ctx, Effect, Error, ErrorKind, Reconciled, Result, Retry, StepKind, did_not_happen, in_doubt, retry_after,
+    step_attempt, step_key, terminal,
 };
 #[cfg(feature = "cli")]
 pub use cli::cli;
@@ -52,7 +52,7 @@ pub use report::{Report, StepReport};
 /// What a program that defines workflows needs.
 pub mod prelude {
     pub use crate::{
-        Abide, Ctx, Effect, Error, HostError, Result, Retry, Run, did_not_happen, in_doubt, retry_after, step_key,
-        terminal,
+        Abide, Ctx, Effect, Error, HostError, Reconciled, Result, Retry, Run, did_not_happen, in_doubt, retry_after,
+        step_key, terminal,
     };
 }

@@ -21,6 +21,9 @@ pub(crate) fn report(status: &'static str, steps: &[(&str, &'static str, Option<
         output: None,
         error: None,
         resolved: None,
+        resolved_by: None,
+        resolved_ms: None,
+        refused: 0,
         asks: *asks,
     };
     let run = RunReport {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use abide_engine::event::{By, Verdict};
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::args::{Ls, Target, Verify};
@@ -135,7 +136,16 @@ fn summary(report: &Report) -> String {
 fn row(step: &StepReport) -> [String; 6] {
     let took = step.ended_ms.map(|ended| length(ended - step.started_ms)).unwrap_or_default();
     let tries = if step.attempts > 0 { step.attempts.to_string() } else { String::new() };
-    let status = step.status.replace('_', " ");
+    let mut status = step.status.replace('_', " ");
+    if let (Some(verdict), Some(by)) = (step.resolved, step.resolved_by) {
+        let said = match verdict {
+            Verdict::Retry => "did not happen",
+            Verdict::Landed => "happened",
+            Verdict::Fail => "let it fail",
+        };
+        let by = if by == By::Probe { "its probe" } else { "a person" };
+        let _ = write!(status, " ({by}: {said})");
+    }
     let error = step.error.as_deref().map(|error| short(error, 80)).unwrap_or_default();
     [step.id.clone(), step.kind.to_owned(), status, tries, took, error]
 }
@@ -174,6 +184,16 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{expected:?} in\n{text}");
         }
+    }
+
+    #[test]
+    fn who_decided_a_doubt_is_told() {
+        let mut one = report("completed", &[("a/fs_write", "completed", None)]);
+        one.steps[0].resolved = Some(Verdict::Landed);
+        one.steps[0].resolved_by = Some(By::Person);
+        assert!(summary(&one).contains("completed (a person: happened)"), "{}", summary(&one));
+        (one.steps[0].resolved, one.steps[0].resolved_by) = (Some(Verdict::Retry), Some(By::Probe));
+        assert!(summary(&one).contains("completed (its probe: did not happen)"), "{}", summary(&one));
     }
 
     #[test]

@@ -42,6 +42,9 @@ fn step(kind: &'static str, id: &str, status: &'static str, input: &Value) -> St
         output: None,
         error: None,
         resolved: None,
+        resolved_by: None,
+        resolved_ms: None,
+        refused: 0,
         asks: None,
     }
 }

@@ -75,6 +75,9 @@ impl Resident {
     }
 
     fn start(&mut self, shop: &Shop<'_>, id: StepId, n: u32) {
+        if self.start_probe(shop, &id, n) {
+            return;
+        }
         let Some(StepState::Working { n: latest, failures, serial: 0, .. }) = self.steps.get(&id) else { return };
         if *latest != n || self.fault.is_some() {
             return;

@@ -35,7 +35,7 @@ pub(crate) fn serial() -> u64 {
 
 fn work(step: &StepAsked, attempt: Attempt) -> Work {
     let run = step.run.clone();
-    let body = AssertUnwindSafe(async move { AttemptFuture::start(&run, attempt).await }).catch_unwind();
+    let body = AssertUnwindSafe(async move { AttemptFuture::start(|| run(), attempt).await }).catch_unwind();
     let timeout = step.timeout_ms.map(Duration::from_millis);
     Box::pin(async move {
         let caught = match timeout {

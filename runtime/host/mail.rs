@@ -1,24 +1,14 @@
 //! What others say to a run: signals, answers, the ends of its children, a cancel, a pause, a verdict on a doubt. It never takes a message out
 //! of the inbox: the commit of the turn that delivers it does.
 
-use abide_engine::event::{HostEvent, Outcome, Verdict};
-use abide_engine::{Arrival, Completion, Error, ErrorKind, Fault, Json, StepId, Wait};
+use abide_engine::event::Outcome;
+use abide_engine::{Arrival, Completion, Error, Fault, Json, StepId, Wait};
 use serde::{Deserialize, Serialize};
 
 use super::inner::null;
-use super::resident::{Arrived, Came, LettingGo, Resident, StepState};
+use super::resident::{Arrived, Came, LettingGo, Resident};
 use super::turn::Turn;
 use crate::store::InboxRow;
-
-/// What somebody puts into an inbox about a step in doubt.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Resolve {
-    pub(crate) verdict: Verdict,
-    #[serde(default)]
-    pub(crate) result: Option<Json>,
-    #[serde(default)]
-    pub(crate) message: Option<String>,
-}
 
 /// What the end of a child brings.
 #[derive(Serialize, Deserialize)]
@@ -87,30 +77,6 @@ impl Resident {
             None => Completion::Done { id, out: end.ok.unwrap_or_else(null) },
         };
         self.machine.deliver(completion, at)
-    }
-
-    /// What somebody said of a step in doubt (DESIGN rule 16). It is recorded even where it comes too late to matter.
-    fn resolve(&mut self, message: &InboxRow, at: i64) -> Result<bool, Fault> {
-        let id = StepId::from(message.name.as_str());
-        let Some(StepState::InDoubt { n }) = self.steps.get(&id) else { return Ok(false) };
-        let n = *n;
-        let Ok(said) = serde_json::from_str::<Resolve>(&message.body) else { return Ok(false) };
-        self.host.push(HostEvent::Resolved { id: id.clone(), verdict: said.verdict, at });
-        match said.verdict {
-            Verdict::Retry => {
-                self.start_after_commit(id, n + 1, 0, at, true);
-                Ok(false)
-            }
-            Verdict::Landed => {
-                self.drop_step(&id);
-                self.machine.deliver(Completion::Done { id, out: said.result.unwrap_or_else(null) }, at)
-            }
-            Verdict::Fail => {
-                self.drop_step(&id);
-                let text = said.message.unwrap_or_else(|| "somebody let it fail".to_owned());
-                self.machine.deliver(Completion::Failed { id, error: Error::new(ErrorKind::Failed, text) }, at)
-            }
-        }
     }
 }
 

@@ -11,6 +11,7 @@ mod api;
 mod attempt;
 mod begin;
 mod builder;
+mod doubt;
 mod inner;
 mod load;
 mod mail;

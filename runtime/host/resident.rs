@@ -8,6 +8,7 @@ use abide_engine::event::HostEvent;
 use abide_engine::{Arrival, Error, Fault, Json, Machine, StepId};
 use tokio::task::AbortHandle;
 
+use super::doubt::{Answer, Doubt};
 use crate::store::{Hash, HeadState, InboxRow, RunKey};
 
 /// A run that a shard works on.
@@ -81,7 +82,9 @@ pub(crate) enum StepState {
     /// The next attempt has its time.
     RetryAt { n: u32, failures: u32, at: i64, rate_limit: bool },
     /// Nobody knows whether it happened.
-    InDoubt { n: u32 },
+    InDoubt(Doubt),
+    /// Its probe is to be asked (serial 0), or is being asked.
+    Probing { doubt: Doubt, serial: u64, abort: Option<AbortHandle> },
     /// Somebody outside must mend something.
     Parked { n: u32, failures: u32, what: abide_engine::Parked },
     /// It is to start when the run goes on.
@@ -89,14 +92,16 @@ pub(crate) enum StepState {
 }
 
 impl StepState {
+    /// Is something under way for it, or about to be?
+    pub(crate) fn works(&self) -> bool {
+        matches!(self, Self::Working { .. } | Self::Probing { .. })
+    }
+
     /// The number of the latest attempt.
     pub(crate) fn attempt(&self) -> u32 {
         match self {
-            Self::Working { n, .. }
-            | Self::RetryAt { n, .. }
-            | Self::InDoubt { n }
-            | Self::Parked { n, .. }
-            | Self::Held { n, .. } => *n,
+            Self::Working { n, .. } | Self::RetryAt { n, .. } | Self::Parked { n, .. } | Self::Held { n, .. } => *n,
+            Self::InDoubt(doubt) | Self::Probing { doubt, .. } => doubt.n,
         }
     }
 
@@ -107,7 +112,7 @@ impl StepState {
             | Self::RetryAt { failures, .. }
             | Self::Parked { failures, .. }
             | Self::Held { failures, .. } => *failures,
-            Self::InDoubt { .. } => 0,
+            Self::InDoubt(doubt) | Self::Probing { doubt, .. } => doubt.failures,
         }
     }
 }
@@ -125,6 +130,8 @@ pub(crate) enum Came {
     Attempt { id: StepId, n: u32, serial: u64, result: Result<Json, Error> },
     /// A timer or the time of a signal is due.
     Due { id: StepId },
+    /// A probe has answered.
+    Probed { id: StepId, serial: u64, answer: Answer },
     /// The time of a further attempt.
     Retry { id: StepId },
     /// A message.
@@ -160,10 +167,10 @@ pub(crate) enum Ended {
 impl Resident {
     /// Takes note of a step's state and counts those that work.
     pub(crate) fn set_step(&mut self, id: StepId, state: StepState) {
-        let works = matches!(state, StepState::Working { .. });
+        let works = state.works();
         let before = self.steps.insert(id, state);
         self.working += usize::from(works);
-        self.working -= usize::from(matches!(before, Some(StepState::Working { .. })));
+        self.working -= usize::from(before.is_some_and(|before| before.works()));
     }
 
     /// Takes all steps out: their generation has ended.
@@ -181,16 +188,14 @@ impl Resident {
 
     /// Forgets a step, ending its attempt.
     pub(crate) fn drop_step(&mut self, id: &StepId) {
-        if let Some(StepState::Working { .. }) = self.steps.remove(id) {
-            self.working -= 1;
-        }
+        self.working -= usize::from(self.steps.remove(id).is_some_and(|step| step.works()));
     }
 }
 
 impl Drop for StepState {
     fn drop(&mut self) {
         // An attempt whose step is forgotten must not go on.
-        if let Self::Working { abort: Some(abort), .. } = self {
+        if let Self::Working { abort: Some(abort), .. } | Self::Probing { abort: Some(abort), .. } = self {
             abort.abort();
         }
     }

@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::api::RunInfo;
+use super::doubt::Resolve;
 use super::inner::{Definition, Inner};
-use super::mail::Resolve;
 use super::shard::Msg;
 use super::submit::created_row;
 use crate::HostError;
@@ -270,28 +270,32 @@ impl Run {
         self.send(kind_of(wait), step, text_of("the answer", value)?, Some(id)).await
     }
 
-    /// Says what became of a step in doubt. The step must be in doubt now.
+    /// Says what became of a step in doubt, which it must be now: it did not happen and is to be tried again, it happened with this
+    /// result, or it fails with this message. False if something was said of this attempt before: the first word counts.
     pub async fn resolve(
         &self,
         step: &str,
         verdict: Verdict,
         result: Option<Json>,
         message: Option<&str>,
-    ) -> Result<(), HostError> {
+    ) -> Result<bool, HostError> {
         let report = self.report()?;
-        let status = report.steps.iter().find(|s| s.id == step).map(|s| s.status);
-        if status != Some("in_doubt") {
-            let why = match status {
-                Some(status) => format!("step `{step}` of run `{}` is not in doubt: it is {status}", self.id),
+        let found = report.steps.iter().find(|s| s.id == step);
+        let Some(doubt) = found.filter(|s| s.status == "in_doubt") else {
+            let why = match found {
+                Some(found) => format!("step `{step}` of run `{}` is not in doubt: it is {}", self.id, found.status),
                 None => format!("run `{}` has no step `{step}`", self.id),
             };
             return Err(HostError::Step {
                 why,
                 help: format!("`abide show {}` lists its steps and their status", self.id),
             });
-        }
-        let body = text_of("the verdict", &Resolve { verdict, result, message: message.map(str::to_owned) })?;
-        self.send("resolve", step, body, None).await.map(|_| ())
+        };
+        let (generation, attempt, message) = (report.run.generation, doubt.attempts, message.map(str::to_owned));
+        let body = text_of("the verdict", &Resolve { verdict, result, message, generation, attempt })?;
+        // A word that was refused leaves room for a better one.
+        let sender = format!("resolve:{generation}:{step}:{attempt}:{}", doubt.refused);
+        self.send("resolve", step, body, Some(&sender)).await
     }
 
     /// Asks for the run to be cancelled: its open futures return an error, and it may clean up.

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::act::{After, Alarm};
 use super::begin::StartReply;
+use super::doubt::Answer;
 use super::inner::Inner;
 use super::load::Why;
 use super::resident::{Arrived, Came, LettingGo, Resident, StepState};
@@ -37,6 +38,8 @@ pub(crate) enum Msg {
     Committed { token: u64, result: Result<Tail, HostError>, fenced: bool },
     /// An attempt is over.
     StepDone { token: u64, id: StepId, n: u32, serial: u64, result: Result<Json, Error>, at_ms: i64 },
+    /// The probe of a step in doubt has answered.
+    Probed { token: u64, id: StepId, serial: u64, answer: Answer, at_ms: i64 },
     /// The run's inbox has something new.
     Inbox(RunKey),
     /// Something outside its poll concerns this run.
@@ -164,6 +167,13 @@ impl Shard {
                     && (run.committing.is_some() || run.is_current(&id, serial))
                 {
                     let what = Came::Attempt { id, n, serial, result };
+                    run.arrived.push(Arrived { at: at_ms, order: Arrival::Outcome, what });
+                    self.touch(token);
+                }
+            }
+            Msg::Probed { token, id, serial, answer, at_ms } => {
+                if let Some(run) = self.residents.get_mut(&token) {
+                    let what = Came::Probed { id, serial, answer };
                     run.arrived.push(Arrived { at: at_ms, order: Arrival::Outcome, what });
                     self.touch(token);
                 }

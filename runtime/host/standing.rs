@@ -21,9 +21,11 @@ pub(crate) fn standing<'a>(open: &[Open], state_of: impl Fn(&StepId) -> Option<&
                 Some(StepState::RetryAt { at, rate_limit, .. }) => {
                     earlier(&mut time, *at, if *rate_limit { "rate_limit" } else { "timer" });
                 }
-                Some(StepState::InDoubt { .. }) => ask("in_doubt"),
+                Some(StepState::InDoubt(_)) => ask("in_doubt"),
                 Some(StepState::Parked { what, .. }) => ask(what.as_str()),
-                Some(StepState::Working { .. } | StepState::Held { .. }) | None => return running(),
+                Some(StepState::Working { .. } | StepState::Probing { .. } | StepState::Held { .. }) | None => {
+                    return running();
+                }
             },
             OpenWhat::Timer { due } => earlier(&mut time, *due, "timer"),
             OpenWhat::Signal { wait, due, .. } => {
@@ -67,6 +69,7 @@ fn urgent(a: &'static str, b: &'static str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::doubt::Doubt;
     use super::*;
 
     fn open(id: &str, what: OpenWhat) -> Open {
@@ -74,7 +77,7 @@ mod tests {
     }
 
     fn signal(wait: Wait, due: Option<i64>) -> OpenWhat {
-        OpenWhat::Signal { wait, name: "x".into(), due }
+        OpenWhat::Signal { wait, name: "x".into(), due, hash: [0; 16] }
     }
 
     #[test]
@@ -95,7 +98,8 @@ mod tests {
 
     #[test]
     fn a_step_in_doubt_parks_the_run_only_when_nothing_else_can_move() {
-        let doubt = StepState::InDoubt { n: 1 };
+        let doubt = Doubt { n: 1, failures: 0, failed: false, why: String::new(), undecided: false };
+        let doubt = StepState::InDoubt(doubt);
         let step = || {
             let run: abide_engine::StepFn = std::sync::Arc::new(|| Box::pin(async { Ok(crate::host::inner::null()) }));
             OpenWhat::Step(abide_engine::StepAsked {
@@ -105,6 +109,8 @@ mod tests {
                 retry: abide_engine::Retry::default(),
                 timeout_ms: None,
                 local: false,
+                probe: None,
+                fits: |_| Ok(()),
             })
         };
         let parked = standing(&[open("pay", step())], |_| Some(&doubt));

@@ -54,7 +54,7 @@ impl Resident {
         }
         plan.acts.extend(self.to_start.drain(..).map(|(id, n)| Act::Start { id, n }));
         let state = self.state_after(ended.as_ref(), &plan.acts);
-        if nothing && next.is_none() && turn.consumed.is_empty() && state == self.state {
+        if nothing && next.is_none() && turn.consumed.is_empty() && state == self.state && plan.acts.is_empty() {
             return Ok(());
         }
         let delivered = std::mem::take(&mut turn.delivered);
@@ -247,7 +247,7 @@ impl Resident {
             Some(Ended::Cancelled(_)) => return over("cancelled"),
             None => {}
         }
-        let works = |id| matches!(self.steps.get(id), Some(StepState::Working { .. }));
+        let works = |id| self.steps.get(id).is_some_and(StepState::works);
         let cancelled = acts.iter().filter(|act| matches!(act, Act::Cancel { id } if works(id))).count();
         let stands = || standing(&self.machine.open(), |id| self.steps.get(id));
         match self.letting_go {

@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 
-use abide_engine::event::{HostEvent, Verdict};
+use abide_engine::event::{By, HostEvent, Verdict};
 use abide_engine::{Arrival, Effect, OpenWhat, StepId};
 
 use super::act::Alarm;
 use super::attempt;
+use super::doubt::Doubt;
 use super::load::Why;
 use super::resident::{Arrived, Came, LettingGo, Resident, StepState};
 
@@ -28,7 +29,6 @@ impl Left {
     pub(crate) fn note(&mut self, event: HostEvent) {
         let (id, state) = match event {
             HostEvent::Attempt { id, n, .. } => {
-                self.over.retain(|one| !matches!(&one.what, Came::Attempt { id: other, .. } if *other == id));
                 let failures = self.failures(&id);
                 (id, StepState::Working { n, failures, serial: 0, abort: None })
             }
@@ -36,7 +36,23 @@ impl Left {
                 let failures = self.failures(&id) + u32::from(!rate_limit);
                 (id, StepState::RetryAt { n, failures, at: next, rate_limit })
             }
-            HostEvent::InDoubt { id, n, .. } => (id, StepState::InDoubt { n }),
+            HostEvent::InDoubt { id, n, why, failed, .. } => {
+                let failures = self.failures(&id);
+                (id, StepState::InDoubt(Doubt { n, failures, failed, why, undecided: false }))
+            }
+            HostEvent::Undecided { id, by: By::Probe, .. } => {
+                if let Some(StepState::InDoubt(doubt)) = self.known.get_mut(&id) {
+                    doubt.undecided = true;
+                }
+                return;
+            }
+            // A person's word gives the step all its attempts again.
+            HostEvent::Resolved { id, verdict: Verdict::Retry, by: By::Person, .. } => {
+                if let Some(StepState::InDoubt(doubt)) = self.known.get_mut(&id) {
+                    doubt.failures = 0;
+                }
+                return;
+            }
             HostEvent::Parked { id, n, what, .. } => {
                 let failures = self.failures(&id);
                 (id, StepState::Parked { n, failures, what })
@@ -61,6 +77,8 @@ impl Left {
             }
             _ => return,
         };
+        // What was delivered and recorded since is not to be delivered again.
+        self.over.retain(|one| !matches!(&one.what, Came::Attempt { id: other, .. } if *other == id));
         self.known.insert(id, state);
     }
 }
@@ -104,6 +122,7 @@ impl Resident {
                 None => self.interrupted(id, 1, 0, step.effect, now),
                 Some(StepState::Working { n, .. }) => self.interrupted(id, n, failures, step.effect, now),
                 Some(StepState::Held { n, .. }) => self.start_after_commit(id, n, failures, now, true),
+                Some(StepState::InDoubt(ref doubt)) => self.in_doubt(id, doubt.clone()),
                 Some(known) => self.set_step(id, known),
             }
         }
@@ -117,8 +136,7 @@ impl Resident {
     fn interrupted(&mut self, id: StepId, n: u32, failures: u32, effect: Effect, now: i64) {
         if effect == Effect::Once {
             let why = "the process that ran it ended before an outcome was recorded".to_owned();
-            self.host.push(HostEvent::InDoubt { id: id.clone(), n, why, at: now });
-            self.set_step(id, StepState::InDoubt { n });
+            self.doubt(id, Doubt { n, failures, failed: false, why, undecided: false }, now);
         } else {
             self.start_after_commit(id, n + 1, failures, now, true);
         }
@@ -165,6 +183,7 @@ impl Resident {
             self.letting_go = Some(why);
         }
         self.end_repeatable();
+        self.end_probes();
     }
 
     /// Ends the attempts that may be repeated.

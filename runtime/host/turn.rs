@@ -10,6 +10,7 @@ use abide_engine::{
 };
 
 use super::attempt::{self, Started};
+use super::doubt::Doubt;
 use super::inner::Inner;
 use super::progress::{Progress, ProgressKind};
 use super::resident::{Arrived, Came, LettingGo, Resident, StepState};
@@ -74,6 +75,7 @@ impl Resident {
                 Came::Attempt { id, n, serial, result } => {
                     self.attempt_over(shop, turn, Over { id, n, serial, result }, one.at)?
                 }
+                Came::Probed { id, serial, answer } => self.probed(shop, id, serial, answer, one.at)?,
                 Came::Due { id } => self.due(&id, one.at)?,
                 Came::Retry { id } => self.retry(&id, one.at),
                 Came::Mail(message) => self.read_mail(message, turn)?,
@@ -112,7 +114,8 @@ impl Resident {
         }
     }
 
-    fn attempt_failed(
+    /// What follows a failed attempt; `failures` are those before it.
+    pub(crate) fn attempt_failed(
         &mut self,
         shop: &Shop<'_>,
         id: StepId,
@@ -122,6 +125,7 @@ impl Resident {
     ) -> Result<bool, Fault> {
         let Some(OpenWhat::Step(step)) = self.machine.find(&id).map(|open| open.what) else { return Ok(false) };
         let limited = matches!(error.kind(), ErrorKind::RetryAfter { rate_limit: true, .. });
+        let before = failures;
         let failures = if limited { failures } else { failures + 1 };
         let jitter = self.machine.seed().jitter(id.as_str(), n);
         let text = error.message().to_owned();
@@ -138,8 +142,8 @@ impl Resident {
                 self.set_step(id, StepState::RetryAt { n, failures, at: at_ms, rate_limit });
             }
             Next::InDoubt => {
-                self.host.push(HostEvent::InDoubt { id: id.clone(), n, why: text, at });
-                self.set_step(id, StepState::InDoubt { n });
+                let doubt = Doubt { n, failures: before, failed: true, why: text, undecided: false };
+                self.doubt(id, doubt, at);
             }
             Next::Park(what) => {
                 self.error = Some(text.clone());

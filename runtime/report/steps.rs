@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use abide_engine::event::{Command, Delivery, Happened, HostEvent, Json, Verdict};
+use abide_engine::event::{By, Command, Delivery, Happened, HostEvent, Json, Verdict};
 use abide_engine::{ChunkError, ChunkTable, Effect, StepId, StepKind, Wait};
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,15 @@ pub struct StepReport {
     /// What a person or a probe decided about it, if it was in doubt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolved: Option<Verdict>,
+    /// Who decided that: `person` or `probe`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolved_by: Option<By>,
+    /// When, in Unix milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolved_ms: Option<i64>,
+    /// How often what a person gave as the result of this attempt did not fit.
+    #[serde(skip)]
+    pub(crate) refused: u32,
     /// Who is expected to answer, for approvals and answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asks: Option<&'static str>,
@@ -93,6 +102,9 @@ impl Steps {
             output: None,
             error: None,
             resolved: None,
+            resolved_by: None,
+            resolved_ms: None,
+            refused: 0,
             asks,
         });
         Ok(())
@@ -123,12 +135,18 @@ impl Steps {
                 step.error = Some(error.message().to_owned());
             }),
             HostEvent::InDoubt { id, n, why, .. } => self.edit(&id, |step| {
-                (step.status, step.attempts, step.error) = ("in_doubt", n, Some(why));
+                (step.status, step.attempts, step.error, step.refused) = ("in_doubt", n, Some(why), 0);
+            }),
+            HostEvent::Undecided { id, by, why, .. } => self.edit(&id, |step| {
+                step.refused += u32::from(by == By::Person);
+                step.error = Some(step.error.take().map_or(why.clone(), |doubt| format!("{doubt}; {why}")));
             }),
             HostEvent::Parked { id, n, error, .. } => self.edit(&id, |step| {
                 (step.status, step.attempts, step.error) = ("retrying", n, Some(error));
             }),
-            HostEvent::Resolved { id, verdict, .. } => self.edit(&id, |step| step.resolved = Some(verdict)),
+            HostEvent::Resolved { id, verdict, by, at } => self.edit(&id, |step| {
+                (step.resolved, step.resolved_by, step.resolved_ms) = (Some(verdict), Some(by), Some(at));
+            }),
             // Known, and taken as soon as the run goes on.
             HostEvent::Outcome { id, n, at, out: Some(out), .. } => self.edit(&id, |step| {
                 (step.status, step.attempts, step.ended_ms, step.output) = ("completed", n, Some(at), Some(out));

@@ -4,6 +4,7 @@ mod basics;
 mod boundaries;
 mod chain;
 mod commits;
+mod doubt;
 mod ends;
 mod faults;
 mod generations;
