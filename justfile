@@ -21,4 +21,4 @@ bench:
 
 # Everything that abide promises, tried whole: minutes to an hour. `just proof kills` runs one.
 proof WHICH="":
-    ABIDE_PROOF=whole cargo test --profile proof --test all -- --nocapture --test-threads=1 proof::{{WHICH}}
+    ABIDE_PROOF=whole cargo test --profile proof --test all -- --nocapture --test-threads=1 --include-ignored proof::{{WHICH}}

@@ -74,7 +74,7 @@ impl Resident {
         After::Stay(alarms)
     }
 
-    fn start(&mut self, shop: &Shop<'_>, id: StepId, n: u32) {
+    pub(crate) fn start(&mut self, shop: &Shop<'_>, id: StepId, n: u32) {
         if self.start_probe(shop, &id, n) {
             return;
         }
