@@ -159,12 +159,23 @@ impl Conversation<'_> {
 
     async fn call(&self, index: usize, spec: &ToolSpec, call: ToolCall) -> Result<Value, Error> {
         let host = self.host.clone();
-        let run = move |call: ToolCall| {
-            let key = step_key().map(|key| (IDEMPOTENCY_KEY.to_owned(), Value::from(&*key)));
-            host.tools.call(call, key.into_iter().collect::<BTreeMap<_, _>>())
-        };
+        let run = move |call: ToolCall| host.tools.call(call, meta(step_key()));
         let timeout = Duration::from_secs(spec.timeout_s.max(1));
         let step = self.ctx.step(spec.name.clone(), call, run).kind(StepKind::Tool).effect(spec.effect);
-        step.timeout(timeout).key(index).await
+        let step = step.timeout(timeout).key(index);
+        let Some(probe) = spec.reconcile.clone() else { return step.await };
+        let (host, limit) = (self.host.clone(), Duration::from_secs(probe.timeout_s.max(1)));
+        let ask = move |call: ToolCall, key: Arc<str>| {
+            let question =
+                ToolCall { server: probe.server.clone(), tool: probe.tool.clone(), arguments: call.arguments };
+            let (answer, probe) = (host.tools.call(question, meta(Some(key))), probe.clone());
+            async move { probe.judge(&answer.await?).map_err(terminal) }
+        };
+        step.reconcile_within(limit, ask).await
     }
+}
+
+/// What goes into a call's `_meta`.
+fn meta(key: Option<Arc<str>>) -> BTreeMap<String, Value> {
+    key.map(|key| (IDEMPOTENCY_KEY.to_owned(), Value::from(&*key))).into_iter().collect()
 }

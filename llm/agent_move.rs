@@ -122,6 +122,7 @@ mod tests {
             policy,
             timeout_s: 60,
             hash: String::new(),
+            reconcile: None,
         }
     }
 

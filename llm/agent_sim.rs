@@ -88,6 +88,7 @@ pub(super) fn spec(name: &str, policy: Policy) -> ToolSpec {
         policy,
         timeout_s: 60,
         hash: "h".into(),
+        reconcile: None,
     }
 }
 

@@ -70,7 +70,7 @@ impl Sessions {
     }
 }
 
-fn text_of(result: &Value) -> String {
+pub(crate) fn text_of(result: &Value) -> String {
     let Some(result) = result.as_object() else {
         return result.as_str().map_or_else(|| result.to_string(), str::to_owned);
     };

@@ -10,7 +10,8 @@
 //! - `http`: the one place that calls out, one attempt at a time (`tls` makes its connections)
 //! - `tools`: what an agent needs of whoever runs its tools
 //! - `agent`: an agent as plain data and its answer; `agent_loop` turns it into steps, by the pure rules of `agent_filter`
-//!   (which tools it sees), `agent_move` (what follows a reply) and `agent_text` (what the model is told of a result)
+//!   (which tools it sees), `agent_move` (what follows a reply), `agent_text` (what the model is told of a result) and
+//!   `reconcile` (what a tool says of a call in doubt)
 
 mod agent;
 mod agent_filter;
@@ -20,6 +21,7 @@ mod agent_text;
 mod errors;
 mod http;
 mod model;
+mod reconcile;
 mod redact;
 mod secret;
 mod tls;
@@ -32,6 +34,7 @@ pub use agent_filter::{FilterError, ToolFilter};
 pub use errors::{Headers, Refusal};
 pub use http::Client;
 pub use model::{ModelConfig, Provider};
+pub use reconcile::Reconcile;
 pub use redact::Redactor;
 pub use secret::{EnvVars, MissingVar, SecretRef, Vars, expand};
 pub use tls::http_client;

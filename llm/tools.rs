@@ -8,6 +8,8 @@ use abide_engine::{Effect, Error};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::Reconcile;
+
 /// A boxed future that may move between threads.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
 
@@ -44,6 +46,9 @@ pub struct ToolSpec {
     pub timeout_s: u64,
     /// BLAKE3 (hex) of the raw definition: a changed one on resume stops for approval.
     pub hash: String,
+    /// The read-only tool that tells whether a call of this one in doubt has happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconcile: Option<Reconcile>,
 }
 
 /// One call of a tool. Also the input of its step, as `show` prints it.

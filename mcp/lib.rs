@@ -7,6 +7,7 @@
 //!   Code's inputs
 //! - [`consent`](Consent): the lines a user consents to, and their hash
 //! - [`policy`](Rules): what a tool may do, from the user's rules and believed annotations
+//! - `probe`: the tool that tells whether a call in doubt has happened
 //! - [`names`](tool_names): `server_tool`, told apart where they collide
 //! - [`servers`](Servers): the tools of agents; `slot` is one server of it, started when needed and again after its end
 //! - `discover` and `answer`: lists of tools and results of calls, as they go into the journal
@@ -27,6 +28,7 @@ mod launch;
 mod lines;
 mod names;
 mod policy;
+mod probe;
 mod servers;
 mod slot;
 mod stderr;

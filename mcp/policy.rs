@@ -24,7 +24,7 @@ pub struct ToolRule {
     /// Seconds after which an attempt is given up; at least 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<u64>,
-    /// The read-only tool (`server_tool`) that tells whether a call in doubt has happened.
+    /// The read-only tool that tells whether a call in doubt has happened: `server_tool`, or `server_tool#/pointer` into its answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reconcile: Option<String>,
 }

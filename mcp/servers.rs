@@ -17,6 +17,7 @@ use crate::connection::{Connection, Failure};
 use crate::discover::{self, Listed};
 use crate::names::{plain_name, tool_names};
 use crate::policy::Rules;
+use crate::probe;
 use crate::slot::{Host, Slot, quote};
 
 /// What one project (or one run, as pinned) says about its servers.
@@ -71,14 +72,6 @@ impl Servers {
         self.slot(server).map_or(0, |slot| slot.generation())
     }
 
-    /// The read-only tool (`server_tool`) that the user's rules name for judging a call of this tool in doubt.
-    pub fn reconcile(&self, tool: &ToolSpec) -> Option<String> {
-        self.project
-            .rules
-            .decide(&all_names(&tool.name, &tool.server, &tool.tool).each_ref().map(String::as_str), None)
-            .reconcile
-    }
-
     /// Ends every server of this process, for all projects: input closed, a grace, then the whole process group killed.
     /// No server starts after this.
     pub async fn shutdown(&self) {
@@ -117,6 +110,7 @@ impl Servers {
             .collect();
         specs.sort_by(|a, b| a.name.cmp(&b.name));
         specs.dedup_by(|a, b| a.name == b.name);
+        probe::name(&mut specs, &self.project.rules)?;
         Ok(specs)
     }
 
@@ -145,7 +139,7 @@ impl Servers {
         let decision = self.project.rules.decide(&names.each_ref().map(String::as_str), hints);
         let Listed { tool, description, input_schema, hash, .. } = listed;
         let (effect, policy, timeout_s) = (decision.effect, decision.policy, decision.timeout_s);
-        ToolSpec { name, server, tool, description, input_schema, effect, policy, timeout_s, hash }
+        ToolSpec { name, server, tool, description, input_schema, effect, policy, timeout_s, hash, reconcile: None }
     }
 
     async fn call_now(&self, call: ToolCall, meta: BTreeMap<String, Value>) -> Result<Value, Error> {
@@ -204,7 +198,7 @@ impl Tools for Servers {
 }
 
 /// What a rule's pattern may match: the name the model sees, the one it would see if nothing collided, and the plain one.
-fn all_names(name: &str, server: &str, tool: &str) -> [String; 3] {
+pub(crate) fn all_names(name: &str, server: &str, tool: &str) -> [String; 3] {
     [name.to_owned(), plain_name(server, tool), format!("{server}_{tool}")]
 }
 

@@ -42,7 +42,7 @@ async fn tools_are_listed_with_what_the_rules_and_believed_annotations_say() {
         policy: Some(Policy::Deny),
         effect: None,
         timeout_s: Some(5),
-        reconcile: Some("fix_echo".into()),
+        reconcile: None,
     };
     let project = Project { rules: Rules::new([rule]).unwrap(), ..project(DECLARED, &["fix"]) };
     let servers = Servers::new(host(&launcher), project);
@@ -60,8 +60,6 @@ async fn tools_are_listed_with_what_the_rules_and_believed_annotations_say() {
     let echo = &tools[2];
     assert_eq!((echo.description.as_str(), &echo.input_schema), ("does echo", &json!({"type": "object"})));
     assert_eq!((echo.hash.len(), &echo.hash), (64, &tools[5].hash));
-    assert_eq!(servers.reconcile(&tools[5]).as_deref(), Some("fix_echo"));
-    assert_eq!(servers.reconcile(echo), None);
 }
 
 #[tokio::test]

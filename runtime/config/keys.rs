@@ -56,7 +56,8 @@ pub const TOOL: &[KeyDoc] = &[
     key(
         "reconcile",
         "reconcile = \"memory_read_graph\"",
-        "The read-only tool that tells whether a call in doubt has happened.",
+        "The read-only tool that tells whether a call in doubt has happened; `memory_find#/found` looks at that part of its \
+         answer: {status: landed | did_not_happen | unknown, result?}, one of these words, or true or false.",
     ),
 ];
 

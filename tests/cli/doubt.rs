@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::support::mcp;
 use crate::support::model::{Model, Say};
 use crate::support::project::{Project, out};
 
@@ -87,4 +88,80 @@ fn a_run_that_a_living_process_works_on_is_left_to_it() {
     project.abide(&["resolve", "r", "--result", &result]).is(0);
     assert_eq!(project.abide(&["resume", "r", "--trust"]).is(0).stdout, "over\n");
     assert_eq!((project.calls().len(), model.count()), (2, 3), "nothing was called again");
+}
+
+/// A call that hangs, of which `fix_find` answers this.
+fn probed(find: serde_json::Value, rules: &str) -> (Model, Project) {
+    let model = Model::by_turn(vec![Say::Calls(vec![("fix_hang", json!({"find": find}))]), Say::Text("over")]);
+    let project = Project::new(&model);
+    project.settings(&model, &format!("{RULES}{rules}"));
+    (model, project)
+}
+
+const PROBE: &str = "reconcile = \"fix_find\"\n[servers.fix]\ntrust = true\n";
+
+#[test]
+fn a_probe_named_in_the_settings_answers_first() {
+    let happened = json!({"content": [{"type": "text", "text": "it was sent"}]});
+    let (model, project) = probed(json!({"status": "landed", "result": happened}), PROBE);
+    project.abide(&["run", "helper.md", "go", "--id", "r", "--trust"]).is(0);
+    let calls: Vec<String> = project.calls().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(calls, ["hang", "find"]);
+    let keys = mcp::keys(&project.log());
+    assert_eq!(keys[0], keys[1], "the probe is told the key of the call");
+    assert!(model.asked()[1].body["messages"].to_string().contains("it was sent"));
+    let shown = project.show("r");
+    let step = shown["steps"].as_array().unwrap().iter().find(|s| s["name"] == "fix_hang").unwrap();
+    assert_eq!(
+        (&step["status"], &step["resolved"], &step["resolved_by"]),
+        (&json!("completed"), &json!("landed"), &json!("probe"))
+    );
+    assert!(step["resolved_ms"].is_i64());
+    let text = project.abide(&["show", "r"]).is(0).stdout;
+    assert!(text.contains("completed (its probe: happened)"), "{text}");
+
+    let (_model, project) = probed(json!({"sent": true}), &PROBE.replace("fix_find", "fix_find#/sent"));
+    project.abide(&["run", "helper.md", "go", "--id", "r", "--trust"]).is(0);
+    assert_eq!(project.calls().len(), 2, "a part of its answer may decide");
+}
+
+#[test]
+fn a_probe_that_cannot_tell_is_asked_once_and_then_a_person() {
+    for (find, why) in [
+        (json!({"status": "unknown"}), "its probe cannot tell"),
+        (json!({"status": "perhaps"}), "`fix_find` gave no answer that tells"),
+    ] {
+        let (_model, project) = probed(find, PROBE);
+        project.abide(&["run", "helper.md", "go", "--id", "r", "--trust"]).is(3).says("step in doubt");
+        project.abide(&["resume", "r", "--trust"]).is(3);
+        assert_eq!(project.calls().len(), 2);
+        let shown = project.show("r");
+        let step = shown["steps"].as_array().unwrap().iter().find(|s| s["name"] == "fix_hang").unwrap();
+        assert!(step["error"].as_str().unwrap().contains(why), "{step}");
+        let said = project.abide(&["resolve", "r", "--fail", "no", "--json"]).is(0).json();
+        assert_eq!(said["recorded"], json!([{"kind": "fail", "for": "helper/fix_hang", "new": true}]));
+        let again = project.abide(&["resolve", "r", "--retry"]).is(0);
+        again.says("said before, and the first one counts");
+        project.abide(&["resume", "r", "--trust"]).is(0);
+        assert_eq!(project.calls().len(), 2);
+        let text = project.abide(&["show", "r"]).is(0).stdout;
+        assert!(text.contains("failed (a person: let it fail)"), "{text}");
+    }
+}
+
+#[test]
+fn a_probe_that_may_not_be_called_freely_is_a_mistake_in_the_settings() {
+    for (rules, why) in [
+        ("reconcile = \"fix_gone\"\n", "no server of this agent has a tool `fix_gone`"),
+        ("reconcile = \"fix_write\"\n", "`fix_write` is not known to be read-only"),
+        (
+            "reconcile = \"fix_find\"\n[servers.fix]\ntrust = true\n[tools.\"fix_find\"]\npolicy = \"ask\"\n",
+            "`fix_find` may not be called without asking",
+        ),
+    ] {
+        let (_model, project) = probed(json!(null), rules);
+        let refused = project.abide(&["run", "helper.md", "go", "--id", "r", "--trust"]).is(8);
+        refused.says(why).says("as the probe (`reconcile`) of `fix_").says("start a new run");
+        assert!(project.calls().is_empty());
+    }
 }

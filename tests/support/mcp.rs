@@ -22,6 +22,16 @@ pub fn declaration() -> Value {
     json!({"command": program, "args": args, "env": {LOG: format!("${{{GIVEN}}}")}})
 }
 
+/// Where a call carries its step's idempotency key.
+const KEY: &str = "io.abide/idempotency-key";
+
+/// The idempotency keys of the calls so far.
+pub fn keys(log: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let key = |line: &str| serde_json::from_str::<Value>(line).unwrap()["key"].as_str().unwrap().to_owned();
+    text.lines().map(key).collect()
+}
+
 /// The calls so far: tool and arguments.
 pub fn calls(log: &Path) -> Vec<(String, Value)> {
     let text = std::fs::read_to_string(log).unwrap_or_default();
@@ -77,15 +87,19 @@ fn tools() -> Vec<Value> {
         json!({"name": name, "description": format!("does {name}"), "inputSchema": {"type": "object"},
             "annotations": {"readOnlyHint": read_only}})
     };
-    vec![tool("read", true), tool("write", false), tool("hang", false), tool("slow", true)]
+    vec![tool("read", true), tool("write", false), tool("hang", false), tool("slow", true), tool("find", true)]
 }
 
-/// Writes the call down. `hang` is never answered.
+/// Writes the call down. `hang` is never answered; `find` answers with what the arguments say under `find`.
 fn call(log: &Path, params: &Value) -> Option<Value> {
-    let line = json!({"name": params["name"], "arguments": params["arguments"]});
+    let line = json!({"name": params["name"], "arguments": params["arguments"], "key": params["_meta"][KEY]});
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
     file.write_all(format!("{line}\n").as_bytes()).unwrap();
     file.sync_all().unwrap();
     let text = format!("{} of {}", params["name"].as_str().unwrap(), params["arguments"]);
+    if params["name"] == "find" {
+        let found = &params["arguments"]["find"];
+        return Some(json!({"content": [{"type": "text", "text": found.to_string()}], "structuredContent": found}));
+    }
     (params["name"] != "hang").then(|| json!({"content": [{"type": "text", "text": text}], "isError": false}))
 }
