@@ -11,6 +11,8 @@
 //! - What tells whether a step in doubt has happened: `probe`.
 //! - Pure rules of a host: what follows a failed attempt (`retry`), the order of late completions (`order`), keys (`seed`).
 
+#![forbid(unsafe_code)]
+
 mod asked;
 mod bell;
 mod chunks;

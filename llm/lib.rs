@@ -13,6 +13,8 @@
 //!   (which tools it sees), `agent_move` (what follows a reply), `agent_text` (what the model is told of a result) and
 //!   `reconcile` (what a tool says of a call in doubt)
 
+#![forbid(unsafe_code)]
+
 mod agent;
 mod agent_filter;
 mod agent_loop;

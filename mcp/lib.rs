@@ -14,6 +14,8 @@
 //! - `connection`: one open connection, in either era of the protocol; `wire` its lines, `stderr` its last words
 //! - [`launch`](Launcher): the seam to the operating system; `environment` what a process is started with
 
+#![forbid(unsafe_code)]
+
 mod answer;
 mod config;
 mod config_file;

@@ -20,6 +20,8 @@
 //! # Ok(()) }
 //! ```
 
+#![forbid(unsafe_code)]
+
 #[cfg(feature = "agents")]
 pub mod agents;
 #[cfg(feature = "cli")]

@@ -168,6 +168,22 @@ fn the_operating_system_has_one_place() {
 }
 
 #[test]
+fn products_forbid_unsafe_code() {
+    let sources = sources();
+    for root in ["engine/lib.rs", "llm/lib.rs", "mcp/lib.rs", "runtime/lib.rs", "runtime/main.rs"] {
+        let (_, text) = sources.iter().find(|(name, _)| name == root).unwrap();
+        assert!(text.contains("\n#![forbid(unsafe_code)]\n"), "{root} does not forbid unsafe code");
+    }
+    let marks = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern", "allow(unsafe_code"];
+    let bad: Vec<_> = sources
+        .iter()
+        .filter(|(name, text)| !name.starts_with("tests/") && marks.iter().any(|mark| text.contains(mark)))
+        .map(|(name, _)| name.clone())
+        .collect();
+    none("products with unsafe code", &bad);
+}
+
+#[test]
 fn no_room_is_called_util_and_no_test_file_is_forgotten() {
     let sources = sources();
     let vague = |name: &str| {
