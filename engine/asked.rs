@@ -145,6 +145,10 @@ impl Asked {
                     let asked = format!("child `{workflow}` with {}", asked_text(&self.hash, self.input.as_ref()));
                     return differ(record, asked);
                 }
+                // An id of the code's own is compared; a derived one is what was recorded.
+                if let Some(run) = run.as_ref().filter(|run| **run != rec.run) {
+                    return differ(format!("child run `{}`", rec.run), format!("child run `{run}`"));
+                }
                 *run = Some(rec.run.clone());
             }
             (_, other) => return differ(describe(other), self.describe()),

@@ -49,7 +49,7 @@ pub use abide_engine::{
 pub use cli::cli;
 pub use error::HostError;
 pub use host::{Abide, Builder, Definition, Progress, ProgressKind, Run, RunInfo, Settled};
-pub use report::{Report, StepReport};
+pub use report::{Divergence, Replayed, Report, StepReport};
 
 /// What a program that defines workflows needs.
 pub mod prelude {

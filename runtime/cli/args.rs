@@ -46,6 +46,8 @@ pub(crate) enum Verb {
     Trust(Trust),
     /// Check that no recorded row is changed, missing or out of order
     Verify(Verify),
+    /// Run the code of now against what was recorded, without calling anything
+    Replay(Replay),
     /// Watch an agent being killed and resumed, offline
     Demo(Demo),
     /// Check database, configuration, models and servers
@@ -231,6 +233,16 @@ pub(crate) struct Verify {
 }
 
 #[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Replay {
+    /// The run's id, or a unique beginning of it
+    pub(crate) run: Option<String>,
+    /// Every run of the database
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Demo {
     /// Leave the demo's folder to look at
     #[arg(long)]
@@ -260,11 +272,19 @@ mod tests {
             "run",
             "signal r",
             "ls --limit x",
+            "replay",
+            "replay r --all",
             "nothing",
         ] {
             assert!(Cli::try_parse_from(format!("abide {line}").split(' ')).is_err(), "{line}");
         }
-        for line in ["run a - --id x --json --db y", "--json ls", "resolve r --result {} --resume", "resume --yes"] {
+        for line in [
+            "run a - --id x --json --db y",
+            "--json ls",
+            "resolve r --result {} --resume",
+            "resume --yes",
+            "replay --all",
+        ] {
             assert!(Cli::try_parse_from(format!("abide {line}").split(' ')).is_ok(), "{line}");
         }
     }

@@ -10,6 +10,8 @@ use crate::config::ConfigError;
 pub(crate) const USAGE: u8 = 2;
 /// The run waits for somebody, or for a time under `--no-wait`.
 pub(crate) const PARKED: u8 = 3;
+/// Code and journal disagree.
+pub(crate) const DIVERGED: u8 = 5;
 /// Something named is not there.
 pub(crate) const NOT_FOUND: u8 = 6;
 /// A living process works on it.

@@ -4,7 +4,7 @@
 //! - `args`: what can be said; `session`: surroundings, database and screen of one call
 //! - `start`, `resume`: verbs that stay with runs (`drive`), seen live (`live`), to an `end`
 //! - `messages`: what can be said to a run (`candidates`: to which step, `verdict`: about one in doubt)
-//! - `look`, `doctor`: verbs that only look; `consent`: what files may do, and `abide trust`
+//! - `look`, `replay`, `doctor`: verbs that only look; `consent`: what files may do, and `abide trust`
 //! - `screen`, `failure`, `hints`, `next`, `clock`, `log`: how it is told
 
 mod args;
@@ -21,6 +21,7 @@ mod log;
 mod look;
 mod messages;
 mod next;
+mod replay;
 mod resume;
 mod screen;
 mod session;
@@ -133,6 +134,7 @@ async fn carry_out(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Cancel(args) => messages::cancel(session, &args).await,
         Verb::Trust(args) => consent::trust(session, &args).await,
         Verb::Verify(args) => look::verify(session, &args).await,
+        Verb::Replay(args) => replay::replay(session, &args).await,
         Verb::Doctor => doctor::doctor(session).await,
         Verb::Demo(_) | Verb::DemoServer { .. } => Ok(()),
     }

@@ -4,7 +4,8 @@
 //! From the outside in: `builder` opens a database as an [`Abide`] (`api`), which hands out [`Run`]s (`run`). Each run lives on one
 //! `shard`, a thread that owns its machine (`resident`): it takes a turn (`turn`, with `mail` from outside), hands it to the writer (`submit`), acts on
 //! it (`act`) when it is committed, and lets a run that only waits `sleep`. `begin` starts one, `take` claims one, `load` brings one back from its journal
-//! and `take_up` decides what becomes of its open steps; `mend` is for what goes wrong, `watch` notices what other processes do.
+//! and `take_up` decides what becomes of its open steps; `mend` is for what goes wrong, `watch` notices what other processes do, `replay` compares recorded runs with the
+//! code of now.
 
 mod act;
 mod api;
@@ -17,6 +18,7 @@ mod load;
 mod mail;
 mod mend;
 mod progress;
+mod replay;
 mod resident;
 mod run;
 mod shard;

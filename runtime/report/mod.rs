@@ -1,5 +1,6 @@
-//! What a journal tells a person or a program: the document of `abide show`, and the check of the chains. It reads only.
+//! What a journal tells a person or a program: the document of `abide show`, the check of the chains, and what a replay came to. It reads only.
 
+mod replay;
 mod steps;
 mod verify;
 
@@ -11,6 +12,7 @@ use crate::HostError;
 use crate::host::{RunInfo, Settled};
 use crate::store::{LogRow, Reader, RunRow};
 
+pub use replay::{Divergence, Replayed};
 pub use steps::StepReport;
 pub(crate) use verify::verify;
 pub use verify::{Broken, Verified};

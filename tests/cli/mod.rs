@@ -5,4 +5,5 @@ mod doubt;
 mod life;
 mod people;
 mod recovery;
+mod replays;
 mod side_by_side;

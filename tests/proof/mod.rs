@@ -2,6 +2,7 @@
 //! fixed seed; `just proof` runs all of them whole. They print counts and never times, and each is tried against mutants that it must catch.
 
 mod mutants;
+mod upgrades;
 
 /// How much to do: `small` under `cargo test`, `whole` under `just proof`; `ABIDE_PROOF` may name any number.
 #[allow(dead_code, reason = "used by each proof as it comes")]
