@@ -10,7 +10,7 @@ use super::resident::{Act, Arrived, Came, Committing, Ended, LettingGo, Resident
 use super::run::Settled;
 use super::submit::diverged;
 use super::turn::Shop;
-use crate::HostError;
+use crate::{HostError, crash};
 use crate::store::Tail;
 
 /// A time at which a run wants to be looked at.
@@ -43,11 +43,13 @@ impl Resident {
         }
         self.idle_since = shop.inner.now_ms();
         if let Some(ended) = ended {
+            crash::point("end.committed");
             shop.inner.settled(self.key, &settled(&ended));
             return After::Leave;
         }
         let mut alarms = Vec::new();
         for act in acts {
+            crash::point("act.before");
             match act {
                 Act::Start { id, n } => self.start(shop, id, n),
                 Act::Timer { id, due } => alarms.push(Alarm { at: due, id }),
@@ -68,6 +70,7 @@ impl Resident {
         arrived.retain(|one| !matches!(&one.what, Came::Attempt { id, serial, .. } if !self.is_current(id, *serial)));
         self.arrived = arrived;
         if self.state.release {
+            crash::point("park.committed");
             self.tell_parked(shop);
             return After::Leave;
         }
@@ -95,6 +98,7 @@ impl Resident {
         let alone = inline;
         let which = (self.token, &id, serial);
         let started = attempt::start(shop.inner, shop.to, which, &step, Attempt { key, number: n }, &mut inline);
+        crash::point("attempt.started");
         let abort = match started {
             Started::Done(result) => {
                 let (at, id) = (shop.inner.now_ms(), id.clone());

@@ -10,7 +10,7 @@ use super::run::StartRun;
 use super::shard::{Msg, Shard, alarm};
 use super::standing::standing;
 use super::submit::{Plan, chained, diverged};
-use crate::HostError;
+use crate::{HostError, crash};
 use crate::store::{self, Started, Tail, run_hash};
 
 /// Where the answer to a start goes.
@@ -102,6 +102,7 @@ impl Shard {
 
     /// The commit of a run's start has returned.
     pub(crate) fn begun(&mut self, token: u64, result: Result<Started, HostError>, reply: StartReply) {
+        crash::point("start.committed");
         if let (Ok(Started::New { key, head }), Some(run)) = (&result, self.residents.get_mut(&token)) {
             (run.key, run.epoch, run.head) = (*key, 1, *head);
             let tail = Tail { head: *head, hash: run.hash, ..Tail::default() };

@@ -14,7 +14,7 @@ use super::builder::Unlocker;
 use super::progress::Progress;
 use super::run::Settled;
 use super::shard::Msg;
-use crate::HostError;
+use crate::{HostError, crash};
 use crate::store::{Owner, Reader, RunKey, Writer};
 
 /// A clock: Unix milliseconds.
@@ -135,6 +135,7 @@ impl Inner {
                 why: format!("no owner file can be made beside it: {e}"),
                 help: "check the permissions of its folder".to_owned(),
             })?;
+            crash::point("owner.locked");
             let (row, now) = (owner.clone(), self.now_ms());
             let id = match self.writer.call(move |tx| row.register(tx, now)).await {
                 Ok(id) => id,
@@ -143,6 +144,7 @@ impl Inner {
                     return Err(error);
                 }
             };
+            crash::point("owner.registered");
             self.unlock.guard(&owner);
             Ok::<_, HostError>((owner, id))
         });

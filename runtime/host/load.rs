@@ -12,7 +12,7 @@ use super::run::Settled;
 use super::shard::{Shard, alarm};
 use super::submit::diverged;
 use super::take_up::Left;
-use crate::HostError;
+use crate::{HostError, crash};
 use crate::store::{LogRow, RunKey, RunRow, is_ended, run_hash};
 
 /// Why a run is brought into memory.
@@ -63,7 +63,10 @@ impl Shard {
         }
         self.forget_sleeping(key);
         match self.read_run(key, epoch) {
-            Ok(Some(read)) => self.bring(read, why),
+            Ok(Some(read)) => {
+                crash::point("load.read");
+                self.bring(read, why)
+            }
             Ok(None) => {
                 self.inner.settled(key, &Settled::TakenOver);
                 Ok(())
@@ -99,6 +102,7 @@ impl Shard {
             self.write_diverged(key, epoch, &fault, error.clone());
             return Err(error);
         }
+        crash::point("load.replayed");
         let replayed = run.replayed;
         self.inner.tell(|| Progress { run: run.id.clone(), what: ProgressKind::Replayed { steps: replayed } });
         let (due, alarms) = run.alarms().into_iter().partition(|alarm| alarm.at <= now);

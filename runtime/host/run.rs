@@ -13,7 +13,7 @@ use super::doubt::Resolve;
 use super::inner::{Definition, Inner};
 use super::shard::Msg;
 use super::submit::created_row;
-use crate::HostError;
+use crate::{HostError, crash};
 use crate::report::Report;
 use crate::store::{self, DefinitionRow, RunKey, Sent, StartDone, hold_dead, is_ended, row_hash, run_hash};
 
@@ -233,6 +233,7 @@ impl Run {
             Sent::Ended => Err(HostError::Ended { run: self.id.clone(), status: self.inspect()?.status.to_owned() }),
             Sent::Duplicate => Ok(false),
             Sent::Kept => {
+                crash::point("message.kept");
                 self.inner.news(self.key);
                 Ok(true)
             }

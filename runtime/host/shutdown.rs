@@ -10,6 +10,7 @@ use super::Abide;
 use super::inner::Inner;
 use super::shard::Msg;
 use super::watch::Watch;
+use crate::crash;
 use crate::store::Tx;
 
 /// How long a shutdown waits for attempts that must not be cut off.
@@ -42,6 +43,7 @@ impl Drop for Abide {
 
 impl Closing {
     fn close(mut self, inner: &Arc<Inner>) {
+        crash::point("shutdown.begun");
         self.watch.stop();
         let mut stopped = Vec::new();
         for shard in 0..inner.shards.len() {
@@ -55,15 +57,18 @@ impl Closing {
         {
             std::thread::sleep(Duration::from_micros(200));
         }
+        crash::point("shutdown.stopped");
         if let Some((owner, id)) = inner.owner.get() {
             let id = *id;
             // Its row goes when the next process registers: no commit for that alone.
             let owns = inner.read(|reader| reader.owns_runs(id)).unwrap_or(true);
             let let_go = move |tx: &Tx<'_>| tx.conn.execute("UPDATE heads SET owner = NULL WHERE owner = ?1", [id]);
             if !owns || matches!(inner.writer.post(let_go).blocking_recv(), Ok(Ok(_))) {
+                crash::point("shutdown.released");
                 owner.leave();
             }
         }
+        crash::point("shutdown.left");
         inner.close();
         inner.writer.stop();
         let _ = self.writer.join();

@@ -8,7 +8,7 @@ use super::mail::ChildEnd;
 use super::resident::{Act, Came, Committing, Ended, LettingGo, Resident, StepState};
 use super::standing::{running, standing};
 use super::turn::{Shop, Turn};
-use crate::HostError;
+use crate::{HostError, crash};
 use crate::store::{Append, ChildStart, Ending, Hash, HeadState, Tail, Trouble, row_hash};
 
 /// What a row asks for once it is committed, and what commits with it.
@@ -78,6 +78,9 @@ impl Resident {
             Some(fault) => Trouble { error: Some(fault.to_string()), help: Some(fault.help()) },
             None => Trouble { error: self.error.clone(), help: None },
         };
+        if parks {
+            crash::point("park.before");
+        }
         let (to, token) = (shop.to.clone(), self.token);
         let append = Append {
             run: self.key,

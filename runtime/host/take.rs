@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::inner::Inner;
 use super::shard::Msg;
-use crate::HostError;
+use crate::{HostError, crash};
 use crate::store::{Claim, Claimed, RunKey, RunRow, hold_dead, is_ended};
 
 impl Inner {
@@ -30,7 +30,9 @@ impl Inner {
             },
         };
         let claim = Claim { run: row.key, owner: own, from, now_ms: self.now_ms() };
+        crash::point("claim.held");
         let claimed = self.writer.call(move |tx| claim.apply(tx)).await?;
+        crash::point("claim.made");
         drop(held);
         match claimed {
             Claimed::Ended => Ok(()),

@@ -15,6 +15,7 @@ use super::inner::Inner;
 use super::progress::{Progress, ProgressKind};
 use super::resident::{Arrived, Came, LettingGo, Resident, StepState};
 use super::shard::Msg;
+use crate::crash;
 
 /// What a turn needs of its shard.
 pub(crate) struct Shop<'a> {
@@ -101,6 +102,7 @@ impl Resident {
         if !self.is_current(&over.id, over.serial) {
             return Ok(false);
         }
+        crash::point("attempt.over");
         let failures = self.steps.get(&over.id).map_or(0, StepState::failures);
         let Over { id, n, serial, result } = over;
         let kept = Came::Attempt { id: id.clone(), n, serial, result: result.clone() };

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::inner::Inner;
-use crate::HostError;
+use crate::{HostError, crash};
 use crate::store::Reader;
 
 /// How often the file is looked at for other processes' commits.
@@ -105,6 +105,7 @@ fn adopt_orphans(inner: &Arc<Inner>, reader: &Reader, own: i64) -> Result<(), Ho
     let now = inner.now_ms();
     let orphans = reader.orphans(own, now)?;
     for key in orphans {
+        crash::point("orphan.found");
         let inner = inner.clone();
         inner.runtime.clone().spawn(async move {
             if let Err(error) = inner.adopt(key).await

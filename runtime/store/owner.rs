@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::params;
 
 use super::writer::Tx;
-use crate::os;
+use crate::{crash, os};
 
 /// This process as an owner of runs.
 #[derive(Clone)]
@@ -34,6 +34,7 @@ impl Owner {
             let file = format!("{}-{}", std::process::id(), crate::random::hex8());
             let path = folder.join(&file);
             let handle = os::create_private(&path)?;
+            crash::point("owner.made");
             // A cleaner may have unlinked the file before it was locked: then its name leads nowhere, or to another file.
             if handle.try_lock().is_ok() && is_locked(&path) {
                 return Ok(Self { lock: Arc::new(Mutex::new(Some(handle))), folder, file });
@@ -70,6 +71,7 @@ impl Owner {
             if held.is_some() || !path.exists() {
                 tx.conn.execute("DELETE FROM owners WHERE id = ?1", [id])?;
                 let _ = std::fs::remove_file(path);
+                crash::point("owner.cleaned");
             }
         }
         Ok(())

@@ -233,6 +233,7 @@ fn write(conn: &Connection, batch: &mut [Queued], savepoints: bool) -> Result<Ve
     for job in batch.iter_mut().filter_map(|queued| queued.0.as_deref_mut()) {
         results.push(apply(&tx, job, savepoints)?);
     }
+    crash::point("commit.within");
     patiently(|| conn.prepare_cached("COMMIT")?.execute([]))?;
     Ok(results)
 }
@@ -271,9 +272,11 @@ fn watch_log(conn: &mut Connection) -> Arc<AtomicI32> {
 
 /// Moves the write-ahead log into the database; a reader in the way only postpones it.
 fn checkpoint(conn: &Connection, pages: &AtomicI32) {
+    crash::point("checkpoint.before");
     let result = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
     });
+    crash::point("checkpoint.after");
     pages.store(0, Ordering::Relaxed);
     match result {
         Ok((busy, pages, moved)) if busy != 0 || moved < pages => {

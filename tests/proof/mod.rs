@@ -1,6 +1,8 @@
 //! The proofs: what abide promises, tried many times over, each with the figure it prints. Under `cargo test` each runs in a small form with a
 //! fixed seed; `just proof` runs all of them whole. They print counts and never times, and each is tried against mutants that it must catch.
 
+mod dice;
+mod kills;
 mod mutants;
 mod upgrades;
 

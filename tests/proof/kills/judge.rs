@@ -1,0 +1,67 @@
+//! What the database holds once all is over, beside what the ledger says it must. It changes nothing.
+
+use std::path::Path;
+
+use super::ledger::Account;
+use super::load::{self, SIGNALS};
+
+fn read<T>(folder: &Path, f: impl AsyncFnOnce(&abide::Abide) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let abide = load::open(folder).recover(false).existing().start().await.unwrap();
+        let out = f(&abide).await;
+        abide.shutdown().await;
+        out
+    })
+}
+
+/// The runs that have not ended, for a message.
+pub fn open_runs(folder: &Path) -> String {
+    read(folder, async |abide| {
+        let runs = abide.list(100_000).unwrap().into_iter();
+        let open = runs.filter(|info| !["completed", "failed", "cancelled"].contains(&info.status));
+        let lines = open.map(|info| format!("{} {} {:?} {:?}", info.id, info.status, info.waiting_for, info.error));
+        lines.collect::<Vec<_>>().join("\n")
+    })
+}
+
+/// What the ledger says was acknowledged and the database does not hold, and whatever else is wrong with it.
+pub fn lost(folder: &Path, account: &Account) -> Vec<String> {
+    let mut lost = Vec::new();
+    read(folder, async |abide| {
+        for info in abide.list(100_000).unwrap() {
+            let report = abide.report(&info.id).unwrap();
+            let output = report.run.output.as_ref().map_or("nothing", |output| output.get()).to_owned();
+            if info.status != "completed" {
+                lost.push(format!("{} is {}: {:?}", info.id, info.status, report.run.error));
+            } else if !info.id.ends_with("-kid") && output != load::expected(&info.id).to_string() {
+                lost.push(format!("{} came to {output}, and not to {}", info.id, load::expected(&info.id)));
+            }
+            if account.results.get(&info.id).is_some_and(|told| *told != output) {
+                lost.push(format!("{} came to {output}, and its waiter heard something else", info.id));
+            }
+        }
+        let missing = account.started.iter().chain(account.results.keys()).filter(|run| abide.get(run).is_err());
+        lost.extend(missing.map(|run| format!("{run} was acknowledged, and there is no such run")));
+        lost.extend(abide.verify(None).unwrap().broken.into_iter().map(|b| format!("{}: {}", b.run, b.why)));
+    });
+    let conn = rusqlite::Connection::open(folder.join("runs.db")).unwrap();
+    let ask = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    let forks = ask("SELECT count(*) FROM (SELECT 1 FROM log WHERE prev IS NOT NULL GROUP BY prev HAVING count(*) > 1)");
+    if forks > 0 {
+        lost.push(format!("{forks} rows have two that follow them"));
+    }
+    for (run, signal) in &account.signals {
+        let kept = "SELECT count(*) FROM inbox JOIN runs ON key = run WHERE runs.id = ?1 AND sender = ?2";
+        let kept: i64 = conn.query_row(kept, [run, signal], |row| row.get(0)).unwrap();
+        if kept != 1 || !SIGNALS.iter().any(|(id, _)| id == signal) {
+            lost.push(format!("the signal {signal} of {run} was acknowledged, and is there {kept} times"));
+        }
+    }
+    lost
+}
+
+/// The files of owners that are left.
+pub fn owner_files(folder: &Path) -> usize {
+    std::fs::read_dir(folder.join("runs.db-owners")).map_or(0, Iterator::count)
+}
