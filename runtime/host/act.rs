@@ -10,8 +10,8 @@ use super::resident::{Act, Arrived, Came, Committing, Ended, LettingGo, Resident
 use super::run::Settled;
 use super::submit::diverged;
 use super::turn::Shop;
-use crate::{HostError, crash};
 use crate::store::Tail;
+use crate::{HostError, crash};
 
 /// A time at which a run wants to be looked at.
 pub(crate) struct Alarm {

@@ -10,8 +10,8 @@ use super::run::StartRun;
 use super::shard::{Msg, Shard, alarm};
 use super::standing::standing;
 use super::submit::{Plan, chained, diverged};
-use crate::{HostError, crash};
 use crate::store::{self, Started, Tail, run_hash};
+use crate::{HostError, crash};
 
 /// Where the answer to a start goes.
 pub(crate) type StartReply = oneshot::Sender<Result<Started, HostError>>;

@@ -14,8 +14,8 @@ use super::builder::Unlocker;
 use super::progress::Progress;
 use super::run::Settled;
 use super::shard::Msg;
-use crate::{HostError, crash};
 use crate::store::{Owner, Reader, RunKey, Writer};
+use crate::{HostError, crash};
 
 /// A clock: Unix milliseconds.
 pub(crate) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;

@@ -12,8 +12,8 @@ use super::run::Settled;
 use super::shard::{Shard, alarm};
 use super::submit::diverged;
 use super::take_up::Left;
-use crate::{HostError, crash};
 use crate::store::{LogRow, RunKey, RunRow, is_ended, run_hash};
+use crate::{HostError, crash};
 
 /// Why a run is brought into memory.
 pub(crate) enum Why {

@@ -13,9 +13,9 @@ use super::doubt::Resolve;
 use super::inner::{Definition, Inner};
 use super::shard::Msg;
 use super::submit::created_row;
-use crate::{HostError, crash};
 use crate::report::Report;
 use crate::store::{self, DefinitionRow, RunKey, Sent, StartDone, hold_dead, is_ended, row_hash, run_hash};
+use crate::{HostError, crash};
 
 /// How often the end of a run that another process works on is looked for.
 const LOOK: Duration = Duration::from_millis(100);

@@ -8,8 +8,8 @@ use super::mail::ChildEnd;
 use super::resident::{Act, Came, Committing, Ended, LettingGo, Resident, StepState};
 use super::standing::{running, standing};
 use super::turn::{Shop, Turn};
-use crate::{HostError, crash};
 use crate::store::{Append, ChildStart, Ending, Hash, HeadState, Tail, Trouble, row_hash};
+use crate::{HostError, crash};
 
 /// What a row asks for once it is committed, and what commits with it.
 #[derive(Default)]

@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 
 use super::inner::Inner;
 use super::shard::Msg;
-use crate::{HostError, crash};
 use crate::store::{Claim, Claimed, RunKey, RunRow, hold_dead, is_ended};
+use crate::{HostError, crash};
 
 impl Inner {
     /// Takes a run and works on it, or makes sure that it is worked on here if it is ours.

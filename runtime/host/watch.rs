@@ -6,8 +6,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::inner::Inner;
-use crate::{HostError, crash};
 use crate::store::Reader;
+use crate::{HostError, crash};
 
 /// How often the file is looked at for other processes' commits.
 const LOOK: Duration = Duration::from_millis(25);

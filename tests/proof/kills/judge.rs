@@ -47,7 +47,8 @@ pub fn lost(folder: &Path, account: &Account) -> Vec<String> {
     });
     let conn = rusqlite::Connection::open(folder.join("runs.db")).unwrap();
     let ask = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
-    let forks = ask("SELECT count(*) FROM (SELECT 1 FROM log WHERE prev IS NOT NULL GROUP BY prev HAVING count(*) > 1)");
+    let forks =
+        ask("SELECT count(*) FROM (SELECT 1 FROM log WHERE prev IS NOT NULL GROUP BY prev HAVING count(*) > 1)");
     if forks > 0 {
         lost.push(format!("{forks} rows have two that follow them"));
     }
@@ -59,9 +60,4 @@ pub fn lost(folder: &Path, account: &Account) -> Vec<String> {
         }
     }
     lost
-}
-
-/// The files of owners that are left.
-pub fn owner_files(folder: &Path) -> usize {
-    std::fs::read_dir(folder.join("runs.db-owners")).map_or(0, Iterator::count)
 }
