@@ -144,12 +144,12 @@ impl Scene<'_> {
         while self.kills < kills {
             std::thread::sleep(Duration::from_micros(self.dice.below(60_000)));
             let victim = self.dice.below(PLACES as u64 * 2) as usize;
-            for place in usize::from(self.steady)..PLACES {
-                let ended = workers[place].child.try_wait().unwrap().is_some();
+            for (place, worker) in workers.iter_mut().enumerate().skip(usize::from(self.steady)) {
+                let ended = worker.child.try_wait().unwrap().is_some();
                 if ended || victim == place {
-                    let _ = workers[place].child.kill();
-                    self.reap(&mut workers[place], !ended);
-                    workers[place] = self.spawn(place, false);
+                    let _ = worker.child.kill();
+                    self.reap(worker, !ended);
+                    *worker = self.spawn(place, false);
                 }
             }
         }
