@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::{Either, join, join_all, select};
 
 use crate::sim::{Sim, double, raw, survives};
-use crate::{Ctx, Error, Result, workflow};
+use crate::{Completion, Ctx, Error, Result, Wait, workflow};
 
 #[test]
 fn a_sequence_commits_once_per_step_and_once_more() {
@@ -90,6 +90,27 @@ fn a_signal_that_reached_a_dropped_waiter_goes_to_the_next() {
         sim
     });
     assert_eq!(sim.outcome(), "[false,7]");
+}
+
+#[test]
+fn an_approval_of_a_question_that_was_dropped_is_not_taken_for_another() {
+    let flow = workflow(|ctx: Ctx, (): ()| async move {
+        let mut first = ctx.signal::<bool>("may").ask(Wait::Approval, "pay 5");
+        let _ = futures_util::poll!(&mut first);
+        let _: u32 = ctx.step("other", 1, double).await?;
+        drop(first);
+        ctx.signal::<bool>("may").ask(Wait::Approval, "pay 500").await
+    });
+    let mut sim = Sim::new(flow, "null").unwrap();
+    let allow = |name: &str| Completion::Signal { wait: Wait::Approval, name: name.into(), value: raw("true") };
+    assert!(sim.machine.deliver(allow("may"), 2_000).unwrap());
+    sim.commit();
+    let step = sim.next().unwrap();
+    assert!(sim.machine.deliver(step, 3_000).unwrap());
+    sim.commit();
+    assert!(sim.machine.outcome().is_none(), "nobody has allowed the second one");
+    sim.crash().unwrap();
+    assert!(sim.machine.waits_for(Wait::Approval, "may#2"));
 }
 
 #[test]

@@ -197,8 +197,9 @@ impl State {
             }
             Some((seq, result)) => {
                 self.ready.remove(&seq);
-                if let (What::Signal { signal, wait, .. }, Ok(_)) = (&entry.asked.what, &result) {
-                    self.kept.entry((*wait, signal.clone())).or_default().push_front(result);
+                // What a person answered was meant for that question alone.
+                if let (What::Signal { signal, wait: Wait::Signal, .. }, Ok(_)) = (&entry.asked.what, &result) {
+                    self.kept.entry((Wait::Signal, signal.clone())).or_default().push_front(result);
                 }
             }
         }

@@ -147,6 +147,9 @@ pub(crate) struct Approve {
     /// Which call, if there are several
     #[arg(long, value_name = "ID")]
     pub(crate) step: Option<String>,
+    /// Only if it still asks what was shown with this hash
+    #[arg(long, value_name = "HASH", conflicts_with = "all")]
+    pub(crate) hash: Option<String>,
     /// All that wait now
     #[arg(long, conflicts_with = "step")]
     pub(crate) all: bool,

@@ -8,6 +8,9 @@ use super::screen::short;
 use crate::report::Report;
 use crate::{HostError, StepReport};
 
+/// Digits of a question's hash that are printed, and the fewest that are taken.
+const SHOWN: usize = 16;
+
 /// What a step waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wants {
@@ -77,6 +80,28 @@ pub(crate) fn choose<'r>(
             ))
         }
     }
+}
+
+/// Refuses an answer to what is not asked any more; `shown` is the beginning of the hash of what the user was shown.
+pub(crate) fn still_asks(step: &StepReport, shown: Option<&str>) -> Result<(), Failure> {
+    let Some(shown) = shown else { return Ok(()) };
+    let hash = step.hash.as_deref().unwrap_or_default();
+    if shown.len() >= SHOWN && hash.starts_with(shown) {
+        return Ok(());
+    }
+    Err(wrong(
+        format!(
+            "step `{}` asks something else than was shown with hash {shown}: it has hash {}",
+            step.id,
+            short_hash(step)
+        ),
+        format!("read what it asks now, then approve that:\n  {}", describe(step, 160)),
+    ))
+}
+
+/// As much of a question's hash as is printed.
+pub(crate) fn short_hash(step: &StepReport) -> &str {
+    step.hash.as_deref().and_then(|hash| hash.get(..SHOWN)).unwrap_or_default()
 }
 
 fn wrong(message: String, help: String) -> Failure {

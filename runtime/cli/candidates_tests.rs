@@ -25,6 +25,7 @@ pub(crate) fn report(status: &'static str, steps: &[(&str, &'static str, Option<
         resolved_ms: None,
         refused: 0,
         asks: *asks,
+        hash: asks.map(|_| "0123456789abcdef0123456789abcdef".to_owned()),
     };
     let run = RunReport {
         id: "r1".to_owned(),

@@ -18,7 +18,7 @@ use super::live::Live;
 use super::messages::answer_id;
 use super::screen::{Screen, put_question, yes_or_no};
 use super::session::Opened;
-use crate::{HostError, Progress, ProgressKind, Run, Settled};
+use crate::{HostError, Progress, ProgressKind, Run, Settled, StepReport};
 
 /// What a run came to while this process stayed with it.
 #[derive(Debug)]
@@ -60,6 +60,8 @@ struct Drive<'a> {
     questions: VecDeque<(usize, String)>,
     /// The question on the screen.
     asking: Option<(usize, String)>,
+    /// What is asked there, as it is shown.
+    shown: Option<StepReport>,
     /// Nobody answers any more.
     deaf: bool,
 }
@@ -82,6 +84,7 @@ pub(crate) async fn stay_with(
         settling: FuturesUnordered::new(),
         questions: VecDeque::new(),
         asking: None,
+        shown: None,
         deaf: false,
     };
     for i in 0..drive.flows.len() {
@@ -247,7 +250,7 @@ impl Drive<'_> {
             return;
         }
         if self.stay.yes {
-            self.answer(i, &id, true).await;
+            self.answer(i, &id, true, None).await;
         } else if self.can_answer() {
             self.questions.push_back((i, id));
             if self.asking.is_none() {
@@ -266,7 +269,7 @@ impl Drive<'_> {
                 let about = about(&step).unwrap_or_default();
                 self.screen.say(&format!("\n  {} asks to call\n    {about}", step.id));
                 put_question("  allow it?");
-                self.asking = Some((i, id));
+                (self.asking, self.shown) = (Some((i, id)), Some(step));
                 return;
             }
         }
@@ -280,7 +283,10 @@ impl Drive<'_> {
         let Some((i, id)) = self.asking.take() else { return };
         self.live.go_on();
         match said.flatten() {
-            Some(allow) => self.answer(i, &id, allow).await,
+            Some(allow) => {
+                let shown = self.shown.take();
+                self.answer(i, &id, allow, shown).await;
+            }
             // Nobody is there any more: whoever has parked stays so.
             None => {
                 self.deaf = true;
@@ -296,11 +302,14 @@ impl Drive<'_> {
         self.go_on_if_answered(i).await;
     }
 
-    async fn answer(&mut self, i: usize, id: &str, allow: bool) {
+    /// Answers a question: for what was shown, or for what is asked now.
+    async fn answer(&mut self, i: usize, id: &str, allow: bool, shown: Option<StepReport>) {
         let Some(flow) = self.flows.get_mut(i) else { return };
-        let generation = flow.run.report().map_or(0, |report| report.run.generation);
+        let Ok(report) = flow.run.report() else { return };
+        let now = || report.steps.iter().find(|s| s.id == id && Wants::Approval.is(s)).cloned();
+        let Some(step) = shown.or_else(now) else { return };
         let approval = Approval { allow, reason: None };
-        match flow.run.answer_once(Wait::Approval, id, &approval, &answer_id(generation, id)).await {
+        match flow.run.answer_shown(&step, &approval, &answer_id(report.run.generation, id)).await {
             Ok(_) => {
                 flow.sent.insert(id.to_owned(), false);
             }

@@ -1,13 +1,12 @@
 //! What can be said to a run: signals, approvals, answers, verdicts, pause and cancel. Each is recorded and takes effect when
 //! the run hears of it; none of these verbs works on a run by itself, unless told to go on with it.
 
-use abide_engine::Wait;
 use abide_engine::event::Verdict;
 use abide_llm::Approval;
 use serde::Serialize;
 
 use super::args::{Answer, Approve, Cancel, Deny, Onward, Resolve, Signal, Stay, Target};
-use super::candidates::{Wants, choose, open_run};
+use super::candidates::{Wants, choose, open_run, still_asks};
 use super::failure::Failure;
 use super::resume;
 use super::session::{Opened, Session};
@@ -59,7 +58,8 @@ pub(crate) async fn signal(session: &Session, args: &Signal) -> Result<(), Failu
 /// Carries out `abide approve`.
 pub(crate) async fn approve(session: &Session, args: &Approve) -> Result<(), Failure> {
     say(session, &args.run, Some(&args.onward), async |_, run| {
-        decide(run, args.step.as_deref(), args.all, &Approval { allow: true, reason: None }).await
+        let shown = args.hash.as_deref();
+        decide(run, args.step.as_deref(), args.all, shown, &Approval { allow: true, reason: None }).await
     })
     .await
 }
@@ -69,17 +69,24 @@ pub(crate) async fn deny(session: &Session, args: &Deny) -> Result<(), Failure> 
     say(session, &args.run, Some(&args.onward), async |opened, run| {
         let redactor = opened.redactor(run)?;
         let reason = args.reason.as_deref().map(|reason| redactor.hide(reason).into_owned());
-        decide(run, args.step.as_deref(), false, &Approval { allow: false, reason }).await
+        decide(run, args.step.as_deref(), false, None, &Approval { allow: false, reason }).await
     })
     .await
 }
 
-async fn decide(run: &Run, step: Option<&str>, all: bool, approval: &Approval) -> Result<Vec<Said>, Failure> {
+async fn decide(
+    run: &Run,
+    step: Option<&str>,
+    all: bool,
+    shown: Option<&str>,
+    approval: &Approval,
+) -> Result<Vec<Said>, Failure> {
     let report = run.report()?;
     let mut said = Vec::new();
     for step in choose(&report, Wants::Approval, step, all)? {
+        still_asks(step, shown)?;
         let id = answer_id(report.run.generation, &step.id);
-        let new = run.answer_once(Wait::Approval, &step.id, approval, &id).await?;
+        let new = run.answer_shown(step, approval, &id).await?;
         said.push(Said {
             kind: if approval.allow { "approval" } else { "refusal" },
             about: Some(step.id.clone()),
@@ -98,7 +105,7 @@ pub(crate) async fn answer(session: &Session, args: &Answer) -> Result<(), Failu
         let mut said = Vec::new();
         for step in choose(&report, Wants::Answer, args.step.as_deref(), false)? {
             let id = answer_id(report.run.generation, &step.id);
-            let new = run.answer_once(Wait::Answer, &step.id, &value, &id).await?;
+            let new = run.answer_shown(step, &value, &id).await?;
             said.push(Said { kind: "answer", about: Some(step.id.clone()), new });
         }
         Ok(said)

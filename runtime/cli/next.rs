@@ -1,6 +1,6 @@
 //! What can be done about a run that stands still: commands to paste. It does none of it.
 
-use super::candidates::{Wants, describe};
+use super::candidates::{Wants, describe, short_hash};
 use super::clock::{now_ms, when};
 use super::failure::{Failure, PARKED};
 use super::hints::Hints;
@@ -77,7 +77,10 @@ pub(crate) fn next(report: &Report, hints: &Hints) -> Vec<String> {
             }
             for words in verbs {
                 let which: &[&str] = if found.len() > 1 { &["--step", &step.id] } else { &[] };
-                lines.push(format!("  {}", command(&[*words, which].concat())));
+                // An approval counts for what is shown here.
+                let shown: &[&str] =
+                    if words.first() == Some(&"approve") { &["--hash", short_hash(step)] } else { &[] };
+                lines.push(format!("  {}", command(&[*words, which, shown].concat())));
             }
         }
     }
@@ -114,7 +117,7 @@ mod tests {
     fn each_standstill_has_its_commands() {
         let mut one = report("waiting", &[("a", "scheduled", Some("approval")), ("b", "in_doubt", None)]);
         for expected in [
-            "abide approve r1 --resume",
+            "abide approve r1 --hash 0123456789abcdef --resume",
             "abide deny r1 --resume",
             "abide resolve r1 --retry --resume",
             "abide resolve r1 --result JSON --resume",
@@ -123,9 +126,12 @@ mod tests {
             assert!(commands(&one).contains(expected), "{}", commands(&one));
         }
         one.run.owner_pid = Some(7);
-        assert!(commands(&one).contains("abide approve r1\n"), "a living process needs no resume");
+        assert!(
+            commands(&one).contains("abide approve r1 --hash 0123456789abcdef\n"),
+            "a living process needs no resume"
+        );
         let two = report("waiting", &[("a", "scheduled", Some("approval")), ("b#2", "scheduled", Some("approval"))]);
-        assert!(commands(&two).contains("abide approve r1 --step a --resume"));
+        assert!(commands(&two).contains("abide approve r1 --step a --hash 0123456789abcdef --resume"));
         assert!(commands(&two).contains(&format!("--step {}", crate::shell::quote("b#2"))));
         for (waiting_for, expected) in [
             ("trust", "abide trust r1"),

@@ -46,6 +46,7 @@ fn step(kind: &'static str, id: &str, status: &'static str, input: &Value) -> St
         resolved_ms: None,
         refused: 0,
         asks: None,
+        hash: None,
     }
 }
 

@@ -2,7 +2,7 @@
 //! of the inbox: the commit of the turn that delivers it does.
 
 use abide_engine::event::Outcome;
-use abide_engine::{Arrival, Completion, Error, Fault, Json, StepId, Wait};
+use abide_engine::{Arrival, Completion, Error, Fault, Json, OpenWhat, StepId, Wait, hex};
 use serde::{Deserialize, Serialize};
 
 use super::inner::null;
@@ -23,7 +23,34 @@ pub(crate) struct ChildEnd {
     pub(crate) error: Option<Error>,
 }
 
+/// An answer, and the hash of what the one who gave it was shown.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Bound {
+    #[serde(rename = "io.abide/about")]
+    pub(crate) about: String,
+    pub(crate) answer: Json,
+}
+
+impl Bound {
+    /// What a message is bound to, if it is, and what it says.
+    fn split(body: &str) -> (Option<String>, Json) {
+        match serde_json::from_str::<Self>(body) {
+            Ok(bound) => (Some(bound.about), bound.answer),
+            Err(_) => (None, json_of(body)),
+        }
+    }
+}
+
 impl Resident {
+    /// Does the question of this id, if it is asked now, differ from the one that was answered?
+    fn asks_otherwise(&self, id: &str, about: &str) -> bool {
+        match self.machine.find(&StepId::from(id)).map(|open| open.what) {
+            Some(OpenWhat::Signal { hash, .. }) => hex::encode(&hash) != about,
+            _ => false,
+        }
+    }
+
     /// Delivers a message. True if the workflow moved.
     pub(crate) fn read_mail(&mut self, message: InboxRow, turn: &mut Turn) -> Result<bool, Fault> {
         let at = message.at_ms;
@@ -36,12 +63,16 @@ impl Resident {
         let goes_on = matches!(self.machine.outcome(), Some(Outcome::Continued(_)));
         let moved = match (wait, message.kind.as_str()) {
             (Some(wait), _) => {
-                let value = json_of(&message.body);
-                if !self.machine.deliver(Completion::Signal { wait, name: message.name.clone(), value }, at)? {
+                let (about, value) = Bound::split(&message.body);
+                if about.is_some_and(|about| self.asks_otherwise(&message.name, &about)) {
+                    tracing::warn!(run = %self.id, step = message.name, "an answer to what was asked before is left out");
+                    false
+                } else if self.machine.deliver(Completion::Signal { wait, name: message.name.clone(), value }, at)? {
+                    true
+                } else {
                     self.mail.push(message);
                     return Ok(false);
                 }
-                true
             }
             // It is meant for the run, so it reaches the generation that comes now.
             (None, "cancel") if goes_on => {

@@ -11,9 +11,10 @@ use serde::de::DeserializeOwned;
 use super::api::RunInfo;
 use super::doubt::Resolve;
 use super::inner::{Definition, Inner};
+use super::mail::Bound;
 use super::shard::Msg;
 use super::submit::created_row;
-use crate::report::Report;
+use crate::report::{Report, StepReport};
 use crate::store::{self, DefinitionRow, RunKey, Sent, StartDone, hold_dead, is_ended, row_hash, run_hash};
 use crate::{HostError, crash};
 
@@ -269,6 +270,29 @@ impl Run {
         id: &str,
     ) -> Result<bool, HostError> {
         self.send(kind_of(wait), step, text_of("the answer", value)?, Some(id)).await
+    }
+
+    /// Like [`Self::answer_once`], bound to what was shown: if the run asks something else under that id by now, or when it hears the
+    /// answer, it is refused. An approval counts for the arguments that somebody has seen, and for no others.
+    pub async fn answer_shown<T: Serialize + ?Sized>(
+        &self,
+        shown: &StepReport,
+        value: &T,
+        id: &str,
+    ) -> Result<bool, HostError> {
+        let report = self.report()?;
+        let same = |s: &StepReport| s.id == shown.id && s.status == "scheduled" && s.hash == shown.hash;
+        let about = shown.hash.clone().filter(|_| report.steps.iter().any(same));
+        let (Some(kind), Some(about)) = (shown.asks, about) else {
+            let why = format!(
+                "step `{}` of run `{}` does not ask any more what it asked when it was shown",
+                shown.id, self.id
+            );
+            return Err(HostError::Step { why, help: format!("look again: `abide show {}`", self.id) });
+        };
+        let answer =
+            event::json(value).map_err(|e| HostError::Value { what: "the answer".to_owned(), why: e.to_string() })?;
+        self.send(kind, &shown.id, text_of("the answer", &Bound { about, answer })?, Some(id)).await
     }
 
     /// Says what became of a step in doubt, which it must be now: it did not happen and is to be tried again, it happened with this

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use abide_engine::event::{By, Command, Delivery, Happened, HostEvent, Json, Verdict};
-use abide_engine::{ChunkError, ChunkTable, Effect, StepId, StepKind, Wait};
+use abide_engine::{ChunkError, ChunkTable, Effect, StepId, StepKind, Wait, hex};
 use serde::{Deserialize, Serialize};
 
 use super::UsageReport;
@@ -48,6 +48,9 @@ pub struct StepReport {
     /// Who is expected to answer, for approvals and answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asks: Option<&'static str>,
+    /// Hash of what is asked: an answer is bound to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
 }
 
 #[derive(Default)]
@@ -58,6 +61,7 @@ pub(super) struct Steps {
 
 impl Steps {
     pub(super) fn command(&mut self, command: Command, at: i64, table: &ChunkTable) -> Result<(), ChunkError> {
+        let mut hash = None;
         let (id, kind, effect, input, asks) = match command {
             Command::Step(step) => {
                 let kind = match step.kind {
@@ -75,6 +79,7 @@ impl Steps {
                     Wait::Approval => Some("approval"),
                     Wait::Answer => Some("answer"),
                 };
+                hash = asks.map(|_| hex::encode(&signal.hash));
                 (signal.id, "signal", None, about, asks)
             }
             Command::Child(child) => (child.id, "child", None, Some(table.decode(&child.input)?), None),
@@ -106,6 +111,7 @@ impl Steps {
             resolved_ms: None,
             refused: 0,
             asks,
+            hash,
         });
         Ok(())
     }

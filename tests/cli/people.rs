@@ -22,7 +22,7 @@ fn calls_wait_for_approval_one_by_one() {
     let out = project.abide(&["run", "helper.md", "write", "--id", "r", "--trust"]).is(3);
     assert!(out.stdout.is_empty(), "{out:?}");
     out.says("run `r` waits for approval")
-        .says("abide approve r --step helper/fix_write.approval --resume")
+        .says("abide approve r --step helper/fix_write.approval --hash ")
         .says("{\"n\":1}");
     assert_eq!(project.show("r")["run"]["waiting_for"], "approval");
 
@@ -41,6 +41,29 @@ fn calls_wait_for_approval_one_by_one() {
     let told = model.asked()[1].body["messages"].to_string();
     assert!(told.contains("the user refused this call") && told.contains("not that"), "{told}");
     project.abide(&["approve", "r"]).is(2).says("has already ended");
+}
+
+#[test]
+fn an_approval_counts_for_what_was_shown_and_for_nothing_else() {
+    let project = Project::new(&writes_twice());
+    project.abide(&["run", "helper.md", "write", "--id", "r", "--trust"]).is(3);
+    let shown = project.show("r");
+    let hash = |id: &str| {
+        let step = shown["steps"].as_array().unwrap().iter().find(|s| s["id"] == id).unwrap();
+        step["hash"].as_str().unwrap()[..16].to_owned()
+    };
+    let (first, second) = ("helper/fix_write.approval", "helper/fix_write.approval#2");
+    assert_ne!(hash(first), hash(second));
+    for wrong in [&hash(second), "0", ""] {
+        let refused = project.abide(&["approve", "r", "--step", first, "--hash", wrong]).is(2);
+        refused.says("asks something else than was shown").says("{\"n\":1}");
+    }
+    project.abide(&["approve", "r", "--all", "--hash", &hash(first)]).is(2);
+    for id in [first, second] {
+        project.abide(&["approve", "r", "--step", id, "--hash", &hash(id)]).is(0);
+    }
+    project.abide(&["resume", "r", "--trust"]).is(0);
+    assert_eq!(project.calls().len(), 2);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use abide::engine::Wait;
 use abide::prelude::*;
 use futures_util::future::{Either, select};
 
@@ -17,6 +18,44 @@ async fn generations_that_end_in_their_first_turn_follow_each_other() {
     let report = run.report().unwrap();
     assert_eq!((report.run.generation, report.run.output.unwrap().get()), (50, "50"));
     assert!(abide.verify(None).unwrap().broken.is_empty());
+    abide.shutdown().await;
+}
+
+fn may(run: &Run) -> abide::StepReport {
+    run.report().unwrap().steps.into_iter().find(|step| step.id == "may").unwrap()
+}
+
+/// An approval was given for what the old generation asked: the new one asks something else under the same id.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_approval_is_bound_to_what_was_shown() {
+    let rig = Rig::new();
+    let flow = |ctx: Ctx, cents: u32| async move {
+        let ask = ctx.signal::<bool>("may").ask(Wait::Approval, &cents);
+        match select(ask, ctx.signal::<u32>("instead")).await {
+            Either::Left((allowed, _)) => allowed.map(|allowed| (cents, allowed)),
+            Either::Right((next, _)) => ctx.continue_as_new(&next?),
+        }
+    };
+    let abide = rig.open().workflow("pay", flow).start().await.unwrap();
+    let run = abide.run("pay", &5).id("p").await.unwrap();
+    within(run.settled()).await.unwrap();
+    abide.shutdown().await;
+    let abide = rig.open().recover(false).start().await.unwrap();
+    let run = abide.get("p").unwrap();
+    let shown = may(&run);
+    assert!(run.signal_once("instead", &500, "s").await.unwrap());
+    assert!(run.answer_shown(&shown, &true, "a").await.unwrap());
+    abide.shutdown().await;
+    let abide = rig.open().workflow("pay", flow).start().await.unwrap();
+    let run = abide.resume("p", false).await.unwrap();
+    until(|| run.report().unwrap().run.generation == 1).await;
+    let parked = within(run.settled()).await.unwrap();
+    assert!(matches!(parked, abide::Settled::Parked { waiting_for: Some("approval"), .. }), "{parked:?}");
+    let refused = run.answer_shown(&shown, &true, "b").await.unwrap_err().to_string();
+    assert!(refused.contains("does not ask any more what it asked"), "{refused}");
+    let shown = may(&run);
+    assert!(run.answer_shown(&shown, &true, "c").await.unwrap());
+    assert_eq!(within(run.result::<(u32, bool)>()).await.unwrap(), (500, true));
     abide.shutdown().await;
 }
 
