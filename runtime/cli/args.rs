@@ -233,6 +233,9 @@ pub(crate) struct Trust {
 pub(crate) struct Verify {
     /// Only this run
     pub(crate) run: Option<String>,
+    /// First rewrite the file, if its disk failed to sync it
+    #[arg(long)]
+    pub(crate) repair: bool,
 }
 
 #[derive(Debug, Args)]

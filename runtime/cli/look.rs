@@ -70,6 +70,16 @@ pub(crate) async fn show(session: &Session, args: &Target) -> Result<(), Failure
 
 /// Carries out `abide verify`.
 pub(crate) async fn verify(session: &Session, args: &Verify) -> Result<(), Failure> {
+    if args.repair && session.db.path.symlink_metadata().is_ok() {
+        let path = session.db.path.clone();
+        let repaired = tokio::task::spawn_blocking(move || crate::Abide::repair(path)).await;
+        let repaired = repaired.map_err(|e| crate::HostError::Storage { why: e.to_string() })??;
+        session.screen.say(if repaired {
+            "the file was rewritten, and its disk has synced it"
+        } else {
+            "nothing is to be repaired: no sync of it has failed"
+        });
+    }
     let verified = looking(session, |opened| {
         let only = args.run.as_deref().map(|run| opened.abide.get(run)).transpose()?;
         Ok(opened.abide.verify(only.as_ref().map(crate::Run::id))?)

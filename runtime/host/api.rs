@@ -181,6 +181,12 @@ impl Abide {
         Builder::new(path.as_ref())
     }
 
+    /// Rewrites a database whose disk once failed to sync, after which nobody opens it. False if there was no need. Nobody else may
+    /// have it open.
+    pub fn repair(path: impl AsRef<Path>) -> Result<bool, HostError> {
+        crate::store::repair(path.as_ref())
+    }
+
     /// Starts a run of a registered workflow. Await what is returned.
     pub fn run<I: Serialize + ?Sized>(&self, workflow: &str, input: &I) -> Start<'_> {
         Start {

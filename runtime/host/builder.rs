@@ -15,7 +15,7 @@ use super::shard::Shard;
 use super::shutdown::Closing;
 use super::watch::Watch;
 use crate::HostError;
-use crate::store::{Access, Owner, Writer, open_for_writing};
+use crate::store::{Access, CHECKPOINT_AT, Owner, Pen, Place, Writer, open_for_writing};
 
 /// Threads that poll workflows, at most: workflows only decide, so few are enough.
 const MOST_SHARDS: usize = 4;
@@ -29,6 +29,7 @@ pub struct Builder {
     access: Access,
     recover: bool,
     clock: Clock,
+    checkpoint_at: i32,
 }
 
 fn system_clock() -> i64 {
@@ -45,6 +46,7 @@ impl Builder {
             access: Access::Create,
             recover: true,
             clock: Arc::new(system_clock),
+            checkpoint_at: CHECKPOINT_AT,
         }
     }
 
@@ -91,6 +93,13 @@ impl Builder {
         self
     }
 
+    /// Pages of write-ahead log after which it is moved into the database, for tests that watch it being moved.
+    #[doc(hidden)]
+    pub fn checkpoint_pages(mut self, pages: u32) -> Self {
+        self.checkpoint_at = i32::try_from(pages).unwrap_or(i32::MAX);
+        self
+    }
+
     /// The same at another path.
     #[cfg(feature = "cli")]
     pub(crate) fn at(mut self, path: &Path) -> Self {
@@ -118,13 +127,15 @@ impl Builder {
         let conn = tokio::task::spawn_blocking(move || open_for_writing(&path, access)).await;
         let conn = conn.map_err(|e| HostError::Storage { why: e.to_string() })??;
         let db = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+        let place = Arc::new(Place::of(&db));
+        let pen = Pen::new(conn, &db, place.clone(), self.checkpoint_at);
         let unlock = Unlocker::default();
         let broken = |e: std::io::Error| HostError::Storage { why: format!("a thread cannot be started: {e}") };
-        let (writer, writer_thread) = Writer::start(conn, UnlockAtEnd(unlock.clone())).map_err(broken)?;
+        let (writer, writer_thread) = Writer::start(pen, UnlockAtEnd(unlock.clone())).map_err(broken)?;
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_SHARDS);
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel()).unzip();
         let inner = Inner::new(db, writer, self.workflows, self.resources, self.clock, senders, self.recover);
-        let inner = Arc::new(inner.with_unlock(unlock));
+        let inner = Arc::new(inner.with_files(place, unlock));
         for (i, from) in receivers.into_iter().enumerate() {
             let shard = Shard::new(inner.clone(), inner.shards[i].clone());
             let thread = std::thread::Builder::new().name(format!("abide-engine-{i}"));

@@ -14,7 +14,7 @@ use super::builder::Unlocker;
 use super::progress::Progress;
 use super::run::Settled;
 use super::shard::Msg;
-use crate::store::{Owner, Reader, RunKey, Writer};
+use crate::store::{Owner, Place, Reader, RunKey, Writer};
 use crate::{HostError, crash};
 
 /// A clock: Unix milliseconds.
@@ -61,6 +61,7 @@ pub(crate) struct Inner {
     pub(crate) recover: bool,
     pub(crate) owner: OnceCell<(Owner, i64)>,
     pub(crate) unlock: Unlocker,
+    pub(crate) place: Arc<Place>,
     readers: Mutex<Vec<Reader>>,
     waiters: Mutex<HashMap<RunKey, Vec<Waiter>>>,
     /// Runs that this process was told to let go of: it takes them up again only when told so.
@@ -100,6 +101,7 @@ impl Inner {
             recover,
             owner: OnceCell::new(),
             unlock: Unlocker::default(),
+            place: Arc::default(),
             readers: Mutex::default(),
             waiters: Mutex::default(),
             left: Mutex::default(),
@@ -107,8 +109,8 @@ impl Inner {
         }
     }
 
-    pub(crate) fn with_unlock(self, unlock: Unlocker) -> Self {
-        Self { unlock, ..self }
+    pub(crate) fn with_files(self, place: Arc<Place>, unlock: Unlocker) -> Self {
+        Self { unlock, place, ..self }
     }
 
     pub(crate) fn now_ms(&self) -> i64 {
@@ -120,10 +122,14 @@ impl Inner {
         let pooled = lock(&self.readers).pop();
         let reader = match pooled {
             Some(reader) => reader,
-            None => Reader::open(&self.db)?,
+            // By its name: that must still be the name of what we write to.
+            None => self.place.check().and_then(|()| Reader::open(&self.db))?,
         };
         let out = f(&reader);
-        lock(&self.readers).push(reader);
+        let mut pool = lock(&self.readers);
+        if !self.is_closed() {
+            pool.push(reader);
+        }
         out
     }
 
@@ -224,9 +230,10 @@ impl Inner {
         lock(&self.left).contains(&run)
     }
 
-    /// Nothing will be told any more.
+    /// Nothing will be told any more. The connections that read are closed, so that the writer's is the last and takes the log along.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
+        lock(&self.readers).clear();
         lock(&self.waiters).clear();
     }
 

@@ -22,7 +22,9 @@ impl Shard {
         run.mending = true;
         tracing::warn!(run = %run.id, %error, failures = run.failures, "a commit failed");
         let (key, epoch, failures) = (run.key, run.epoch, run.failures);
-        if matches!(error, HostError::ShuttingDown) || failures >= MOST_FAILURES {
+        // A file that was taken away does not come back by itself.
+        let over = matches!(error, HostError::ShuttingDown) || self.inner.place.check().is_err();
+        if over || failures >= MOST_FAILURES {
             self.remove(token);
             return self.give_up(key, epoch, error);
         }
@@ -73,6 +75,17 @@ impl Shard {
             Ok(())
         }));
         self.inner.settled(key, &Settled::Stopped(error.clone()));
+    }
+
+    /// The files are gone: all runs stop, and whoever waits for one is told why.
+    pub(crate) fn stop_all(&mut self, error: &HostError) {
+        let resident = self.residents.drain().map(|(_, run)| run.key);
+        let keys: Vec<RunKey> = resident.chain(self.sleeping.drain().map(|(key, _)| key)).collect();
+        self.by_key.clear();
+        self.mending.clear();
+        for key in keys {
+            self.inner.settled(key, &Settled::Stopped(error.clone()));
+        }
     }
 
     /// A run breaks a rule: it is parked when nothing is under way that must not be cut off.

@@ -46,6 +46,8 @@ pub(crate) enum Msg {
     Alarm(u64),
     /// Let go of this run, or of all.
     LetGo(Option<RunKey>),
+    /// The files are no longer where they were: every run stops here.
+    Gone(HostError),
     /// End, when nothing is left to wait for.
     Stop(oneshot::Sender<()>),
 }
@@ -185,6 +187,7 @@ impl Shard {
                 }
             }
             Msg::LetGo(key) => self.let_go(key),
+            Msg::Gone(error) => self.stop_all(&error),
             Msg::Stop(reply) => {
                 self.stopping = Some(reply);
                 self.let_go(None);

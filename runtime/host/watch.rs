@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::inner::Inner;
+use super::shard::Msg;
 use crate::store::Reader;
 use crate::{HostError, crash};
 
@@ -60,6 +61,13 @@ fn run(inner: &Weak<Inner>, stop: &AtomicBool) {
     while !stop.load(Ordering::Acquire) {
         {
             let Some(inner) = inner.upgrade() else { return };
+            if let Err(gone) = inner.place.check() {
+                // Nobody may learn of anything more, and whoever waits is told why.
+                for shard in 0..inner.shards.len() {
+                    inner.send(shard, Msg::Gone(gone.clone()));
+                }
+                return;
+            }
             if let Err(error) = look(&inner, &mut seen) {
                 tracing::debug!(%error, "the database cannot be looked at now");
                 (seen.reader, seen.version) = (None, 0);

@@ -15,11 +15,12 @@ mod launch;
 #[cfg(feature = "agents")]
 mod pathext;
 
+pub(crate) use here::{
+    FileIdentity, create_private, file_identity, ignore_file_size_signal, kill_self, make_private_dir,
+    network_filesystem, sync_dir,
+};
 #[cfg(feature = "cli")]
 pub(crate) use here::{ansi_terminal, asked_to_stop};
-pub(crate) use here::{
-    create_private, ignore_file_size_signal, kill_self, make_private_dir, network_filesystem, sync_dir,
-};
 #[cfg(feature = "agents")]
 pub(crate) use launch::GroupLauncher;
 #[cfg(feature = "cli")]

@@ -29,6 +29,14 @@ pub(crate) fn sync_dir(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Which file a name leads to. A file that is open can neither be removed nor replaced here, so there is nothing to tell.
+pub(crate) type FileIdentity = ();
+
+/// Which file this name leads to, where that can be told.
+pub(crate) fn file_identity(_path: &Path) -> io::Result<Option<FileIdentity>> {
+    Ok(None)
+}
+
 /// A path that names a server lies on the network.
 pub(crate) fn network_filesystem(path: &Path) -> Option<&'static str> {
     let text = path.to_string_lossy();

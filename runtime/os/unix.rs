@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 #[cfg(feature = "agents")]
 use std::{collections::BTreeMap, ffi::OsString, os::unix::process::CommandExt as _, path::PathBuf, process::Command};
@@ -23,6 +23,15 @@ pub(crate) fn make_private_dir(path: &Path) -> io::Result<()> {
 /// Makes the names in a folder durable.
 pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+/// Which file a name leads to: its device and number.
+pub(crate) type FileIdentity = (u64, u64);
+
+/// Which file this name leads to, without opening it.
+pub(crate) fn file_identity(path: &Path) -> io::Result<Option<FileIdentity>> {
+    let meta = std::fs::symlink_metadata(path)?;
+    Ok(Some((meta.dev(), meta.ino())))
 }
 
 /// The kind of network filesystem a path lies on, if it is known to be one.

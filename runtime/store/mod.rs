@@ -2,22 +2,37 @@
 
 mod append;
 mod chain;
+mod commit;
 mod jobs;
+mod marker;
 mod open;
 mod owner;
+mod place;
 mod read;
+mod repair;
 mod rows;
 mod schema;
 mod writer;
 
 pub(crate) use append::{Append, ChildStart, Ending, HeadState, Tail, Trouble};
 pub(crate) use chain::{Hash, row_hash, run_hash};
+pub(crate) use commit::{CHECKPOINT_AT, Pen};
 pub(crate) use jobs::{Claim, Claimed, DefinitionRow, Sent, StartDone, StartRun, Started};
 pub(crate) use open::{Access, open_for_reading, open_for_writing};
 pub(crate) use owner::{Owner, hold_dead};
+pub(crate) use place::Place;
 pub(crate) use read::{Reader, RunRow};
+pub(crate) use repair::repair;
 pub(crate) use rows::{InboxRow, LogRow, is_ended};
 pub(crate) use writer::{Tx, Writer};
 
 /// The key of a run in its database.
 pub(crate) type RunKey = i64;
+
+/// The folder that a file lies in.
+fn folder_of(path: &std::path::Path) -> std::path::PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => std::path::PathBuf::from("."),
+    }
+}

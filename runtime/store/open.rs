@@ -1,9 +1,10 @@
 //! Opens a database, or makes a new one, and refuses what cannot be used safely. It never repairs anything.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::marker;
 use super::schema::{self, Kind};
 use crate::HostError;
 use crate::os;
@@ -20,7 +21,7 @@ pub(crate) enum Access {
 /// The oldest SQLite without the WAL-reset bug, as `sqlite3_libversion_number`.
 const OLDEST_SQLITE: i32 = 3_051_003;
 
-fn refuse(path: &Path, why: impl Into<String>, help: impl Into<String>) -> HostError {
+pub(super) fn refuse(path: &Path, why: impl Into<String>, help: impl Into<String>) -> HostError {
     HostError::Database { path: path.to_owned(), why: why.into(), help: help.into() }
 }
 
@@ -46,7 +47,10 @@ pub(crate) fn open_for_writing(path: &Path, access: Access) -> Result<Connection
         },
         Err(e) => return Err(refuse(path, e.to_string(), "check the path and its permissions")),
     }
+    marker::refuse(path)?;
     let mut conn = connect(path, true)?;
+    // It may have come while we looked away; from now on we know the log as it is.
+    marker::refuse(path)?;
     match kind(path, &conn)? {
         Kind::Older => schema::migrate(&mut conn).map_err(|e| {
             refuse(path, format!("its schema cannot be brought up to date: {e}"), "check that the disk is not full")
@@ -61,7 +65,7 @@ pub(crate) fn open_for_reading(path: &Path) -> Result<Connection, HostError> {
     connect(path, false)
 }
 
-fn check_file(path: &Path, meta: &std::fs::Metadata) -> Result<(), HostError> {
+pub(super) fn check_file(path: &Path, meta: &std::fs::Metadata) -> Result<(), HostError> {
     if meta.file_type().is_symlink() {
         return Err(refuse(
             path,
@@ -101,10 +105,7 @@ fn create(path: &Path) -> Result<(), HostError> {
     let cannot = |e: &dyn std::fmt::Display| {
         refuse(path, format!("it cannot be made: {e}"), "check the folder and its permissions")
     };
-    let parent = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p.to_owned(),
-        _ => PathBuf::from("."),
-    };
+    let parent = super::folder_of(path);
     if !parent.is_dir() {
         return Err(refuse(
             path,
@@ -119,8 +120,7 @@ fn create(path: &Path) -> Result<(), HostError> {
         drop(os::create_private(&draft).map_err(|e| cannot(&e))?);
         draw_up(&draft).map_err(|e| cannot(&e))?;
         // Nobody has it open: one sync of the whole file, where SQLite would have made nine on the way.
-        let whole = std::fs::File::options().write(true).open(&draft);
-        whole.and_then(|file| file.sync_all()).map_err(|e| cannot(&e))?;
+        sync_whole(&draft).map_err(|e| cannot(&e))?;
         // A link and not a rename: if another process was quicker, its database stays.
         match std::fs::hard_link(&draft, path) {
             Ok(()) => {}
@@ -138,6 +138,11 @@ fn create(path: &Path) -> Result<(), HostError> {
     made
 }
 
+/// Syncs a file that nobody has open.
+pub(super) fn sync_whole(draft: &Path) -> std::io::Result<()> {
+    std::fs::File::options().write(true).open(draft)?.sync_all()
+}
+
 /// Writes the schema into a new file, unsynced. WAL is a property of the file and stays.
 fn draw_up(draft: &Path) -> rusqlite::Result<()> {
     let mut conn = connect_raw(draft, true)?;
@@ -148,7 +153,7 @@ fn draw_up(draft: &Path) -> rusqlite::Result<()> {
     conn.close().map_err(|(_, e)| e)
 }
 
-fn connect_raw(path: &Path, write: bool) -> rusqlite::Result<Connection> {
+pub(super) fn connect_raw(path: &Path, write: bool) -> rusqlite::Result<Connection> {
     let mode = if write { OpenFlags::SQLITE_OPEN_READ_WRITE } else { OpenFlags::SQLITE_OPEN_READ_ONLY };
     let conn = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     // Retries are the callers', in fractions of a millisecond: SQLite's own handler starves senders for seconds.

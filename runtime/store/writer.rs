@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -10,14 +10,12 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
+use super::commit::Pen;
 use crate::hot::Hot;
 use crate::{HostError, crash};
 
 /// Jobs in one commit at most: a bound on how long a single commit can get.
 const BATCH: usize = 4096;
-/// Pages of write-ahead log (of 4 KiB) after which the writer moves it into the database between two commits. A log that is short is
-/// written over and over in place, which syncs faster than one that grows.
-const CHECKPOINT_AT: i32 = 1_000;
 /// How long the thread sleeps at a time when there is nothing to write.
 const IDLE: Duration = Duration::from_secs(3600);
 /// Commits after which the writer lets others in, while there are others.
@@ -43,7 +41,12 @@ pub(crate) struct Tx<'a> {
     next_log: Cell<i64>,
 }
 
-impl Tx<'_> {
+impl<'a> Tx<'a> {
+    /// `last` is the newest row of the log.
+    pub(super) fn new(conn: &'a Connection, last: i64) -> Self {
+        Self { conn, next_log: Cell::new(last + 1) }
+    }
+
     /// The id of the next row of the log.
     pub(crate) fn next_log_id(&self) -> i64 {
         let id = self.next_log.get();
@@ -53,9 +56,16 @@ impl Tx<'_> {
 }
 
 /// A job on its way: one that is dropped unwritten, because the thread has ended or died, hears of it.
-struct Queued(Option<Box<dyn Job>>);
+pub(super) struct Queued(Option<Box<dyn Job>>);
 
 impl Queued {
+    pub(super) fn job(&mut self) -> Option<&mut dyn Job> {
+        match &mut self.0 {
+            Some(job) => Some(&mut **job),
+            None => None,
+        }
+    }
+
     fn finish(mut self, committed: Result<(), HostError>) {
         if let Some(job) = self.0.take() {
             job.finish(committed);
@@ -81,13 +91,13 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Starts the thread. `guard` is dropped when it ends, however it ends.
-    pub(crate) fn start(conn: Connection, guard: impl Send + 'static) -> std::io::Result<(Self, JoinHandle<()>)> {
+    pub(crate) fn start(pen: Pen, guard: impl Send + 'static) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (queue, jobs) = mpsc::channel();
         let others = Arc::new(AtomicBool::new(false));
         let others_seen = others.clone();
         let thread = std::thread::Builder::new().name("abide-writer".to_owned()).spawn(move || {
             let _guard = guard;
-            run(conn, &jobs, &others_seen);
+            run(pen, &jobs, &others_seen);
         })?;
         Ok((Self { queue, others }, thread))
     }
@@ -151,9 +161,8 @@ where
     }
 }
 
-fn run(mut conn: Connection, jobs: &mpsc::Receiver<Option<Queued>>, others: &AtomicBool) {
+fn run(mut pen: Pen, jobs: &mpsc::Receiver<Option<Queued>>, others: &AtomicBool) {
     let mut commits = 0_u32;
-    let pages = watch_log(&mut conn);
     let mut stopping = false;
     let mut hot = Hot::default();
     while !stopping {
@@ -173,7 +182,7 @@ fn run(mut conn: Connection, jobs: &mpsc::Receiver<Option<Queued>>, others: &Ato
             }
         }
         crash::point("commit.before");
-        let results = commit(&conn, &mut batch);
+        let results = pen.commit(&mut batch);
         crash::point("commit.after");
         for (job, result) in batch.into_iter().zip(results) {
             job.finish(result);
@@ -182,109 +191,9 @@ fn run(mut conn: Connection, jobs: &mpsc::Receiver<Option<Queued>>, others: &Ato
         if commits.is_multiple_of(YIELD_EVERY) && others.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(1));
         }
-        if pages.load(Ordering::Relaxed) >= CHECKPOINT_AT {
-            checkpoint(&conn, &pages);
-        }
+        pen.shorten();
     }
-    // The last one out leaves a short log behind.
-    checkpoint(&conn, &pages);
-    let _ = conn.close();
-}
-
-fn commit(conn: &Connection, batch: &mut [Queued]) -> Vec<Result<(), HostError>> {
-    // What fails for one job alone must not fail the others: then each has a savepoint of its own.
-    let tried = try_commit(conn, batch, false).or_else(|_| try_commit(conn, batch, true));
-    tried.unwrap_or_else(|error| batch.iter().map(|_| Err(error.clone().into_host())).collect())
-}
-
-/// A failure of the whole group, cheap to hand to each of its jobs.
-#[derive(Clone)]
-struct GroupError(String);
-
-impl GroupError {
-    fn into_host(self) -> HostError {
-        HostError::Storage { why: self.0 }
-    }
-}
-
-impl From<rusqlite::Error> for GroupError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
-fn try_commit(
-    conn: &Connection,
-    batch: &mut [Queued],
-    savepoints: bool,
-) -> Result<Vec<Result<(), HostError>>, GroupError> {
-    let results = write(conn, batch, savepoints);
-    if results.is_err() && !conn.is_autocommit() {
-        let _ = conn.execute_batch("ROLLBACK");
-    }
-    results
-}
-
-fn write(conn: &Connection, batch: &mut [Queued], savepoints: bool) -> Result<Vec<Result<(), HostError>>, GroupError> {
-    patiently(|| conn.prepare_cached("BEGIN IMMEDIATE")?.execute([]))?;
-    let last: Option<i64> = conn.prepare_cached("SELECT max(id) FROM log")?.query_row([], |row| row.get(0))?;
-    let tx = Tx { conn, next_log: Cell::new(last.unwrap_or(0) + 1) };
-    let mut results = Vec::with_capacity(batch.len());
-    for job in batch.iter_mut().filter_map(|queued| queued.0.as_deref_mut()) {
-        results.push(apply(&tx, job, savepoints)?);
-    }
-    crash::point("commit.within");
-    patiently(|| conn.prepare_cached("COMMIT")?.execute([]))?;
-    Ok(results)
-}
-
-fn apply(tx: &Tx<'_>, job: &mut dyn Job, savepoint: bool) -> Result<Result<(), HostError>, GroupError> {
-    if !savepoint && !job.savepoint() {
-        job.apply(tx)?;
-        return Ok(Ok(()));
-    }
-    tx.conn.prepare_cached("SAVEPOINT job")?.execute([])?;
-    let applied = job.apply(tx);
-    if let Err(error) = &applied {
-        // After some errors SQLite has rolled everything back by itself: then the group has failed.
-        if tx.conn.is_autocommit() {
-            return Err(GroupError(error.to_string()));
-        }
-        tx.conn.prepare_cached("ROLLBACK TO job")?.execute([])?;
-    }
-    tx.conn.prepare_cached("RELEASE job")?.execute([])?;
-    Ok(applied.map_err(HostError::from))
-}
-
-/// How many pages the write-ahead log holds, kept up by every commit.
-fn watch_log(conn: &mut Connection) -> Arc<AtomicI32> {
-    let pages = Arc::new(AtomicI32::new(0));
-    let seen = pages.clone();
-    let hook = move |_: &mut rusqlite::hooks::Wal, now: i32| {
-        seen.store(now, Ordering::Relaxed);
-        Ok(())
-    };
-    if let Err(error) = conn.wal_hook(Some(hook)) {
-        tracing::warn!(%error, "the size of the write-ahead log cannot be watched");
-    }
-    pages
-}
-
-/// Moves the write-ahead log into the database; a reader in the way only postpones it.
-fn checkpoint(conn: &Connection, pages: &AtomicI32) {
-    crash::point("checkpoint.before");
-    let result = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-    });
-    crash::point("checkpoint.after");
-    pages.store(0, Ordering::Relaxed);
-    match result {
-        Ok((busy, pages, moved)) if busy != 0 || moved < pages => {
-            tracing::debug!(pages, moved, "the write-ahead log could not be moved whole; the next time will");
-        }
-        Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "the write-ahead log could not be moved into the database"),
-    }
+    pen.close();
 }
 
 /// Retries while another process holds the file, in fractions of a millisecond, for half a minute.

@@ -4,7 +4,9 @@
 mod dice;
 mod kills;
 mod mutants;
+mod power;
 mod upgrades;
+mod vfs;
 
 /// How much to do: `small` under `cargo test`, `whole` under `just proof`; `ABIDE_PROOF` may name any number.
 #[allow(dead_code, reason = "used by each proof as it comes")]

@@ -1,0 +1,145 @@
+//! A history to lose power in: two owners with several connections each work runs of all kinds on one file, while everything they write and
+//! everything they tell is recorded. It never looks at what is on the disk.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use abide::Run;
+use abide::prelude::*;
+use futures_util::future::{join_all, try_join_all};
+
+use super::record::{Ack, Recorder, Syncs, Tape};
+use crate::proof::dice::Dice;
+use crate::proof::vfs;
+
+/// The file that is worked on.
+pub const FILE: &str = "runs.db";
+
+/// What a history was and left.
+pub struct History {
+    /// The database as it was before.
+    pub before: Vec<u8>,
+    pub tape: Tape,
+}
+
+/// What a run is asked to do.
+pub type Ask = (String, u64);
+
+/// Everything that a run may wait for, in its own order; each attempt of a step says that its intent is known by now.
+pub async fn workflow(ctx: Ctx, ask: Ask, told: Arc<Recorder>) -> Result<u64> {
+    let (id, size) = ask;
+    let step = |name: String, n: u64| {
+        let (told, id, key) = (told.clone(), id.clone(), name.clone());
+        ctx.step(name, (n, "x".repeat((size * 97 % 900) as usize)), move |(n, _)| {
+            told.ack(Ack::Intent(id.clone(), key.clone()));
+            async move { Ok::<_, Error>(n + 1) }
+        })
+    };
+    let mut sum = step("first".to_owned(), size).await?;
+    for n in 0..size % 3 {
+        sum = step(format!("next{n}"), sum).await?;
+    }
+    if size.is_multiple_of(2) {
+        for done in join_all((0..3).map(|n| step(format!("fan{n}"), n))).await {
+            sum += done?;
+        }
+    }
+    sum += ctx.signal::<u64>("more").await?;
+    ctx.sleep(Duration::from_millis(1)).await?;
+    if size.is_multiple_of(4) {
+        sum += ctx.child::<u64>("work", &(format!("{id}-c"), 1_u64)).id(format!("{id}-c")).await?;
+    }
+    step("last".to_owned(), sum).await
+}
+
+/// Opens the file of a folder with the workflow.
+pub fn open(folder: &Path, told: &Arc<Recorder>, checkpoint: u32) -> abide::Builder {
+    let told = told.clone();
+    let flow = move |ctx: Ctx, ask: Ask| workflow(ctx, ask, told.clone());
+    Abide::open(folder.join(FILE)).checkpoint_pages(checkpoint).workflow("work", flow)
+}
+
+/// Sends a run what it waits for, and waits for its end.
+pub async fn drive(run: &Run, told: &Recorder) -> std::result::Result<u64, HostError> {
+    if run.signal_once("more", &10, "only").await.is_ok() {
+        told.ack(Ack::Sent(run.id().to_owned(), "only".to_owned()));
+    }
+    let result = run.result().await;
+    if result.is_ok() {
+        told.ack(Ack::Ended(run.id().to_owned()));
+    }
+    result
+}
+
+/// The child of a run waits for a signal, too, once it is there.
+pub async fn feed_child(abide: &Abide, run: &str) {
+    let child = format!("{run}-c");
+    loop {
+        if let Ok(child) = abide.get(&child) {
+            child.signal_once("more", &10, "only").await.ok();
+            return;
+        }
+        if abide.get(run).is_ok_and(|run| run.inspect().is_ok_and(|info| info.status == "completed")) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Starts some runs and drives all to their ends.
+async fn work(abide: &Abide, told: &Arc<Recorder>, name: &str, dice: &mut Dice) -> std::result::Result<(), HostError> {
+    let sizes: Vec<u64> = (0..4).map(|_| dice.below(12)).collect();
+    let one = |n: usize, size: u64| async move {
+        let id = format!("{name}{n}");
+        let run = abide.run("work", &(&id, size)).id(&id).await?;
+        told.ack(Ack::Started(id.clone()));
+        let (result, ()) = futures_util::future::join(drive(&run, told), feed_child_if(abide, &id, size)).await;
+        result.map(|_| ())
+    };
+    try_join_all(sizes.into_iter().enumerate().map(|(n, size)| one(n, size))).await.map(|_| ())
+}
+
+async fn feed_child_if(abide: &Abide, run: &str, size: u64) {
+    if size.is_multiple_of(4) {
+        feed_child(abide, run).await;
+    }
+}
+
+/// Lives a history through in this folder.
+pub async fn live(folder: &Path, seed: u64, syncs: Syncs) -> History {
+    let mut dice = Dice::new(seed);
+    let told = Recorder::new(FILE, syncs);
+    // Made and closed first: what a new file begins as is not SQLite's to sync.
+    open(folder, &told, 1_000).start().await.unwrap().shutdown().await;
+    until_closed(folder).await;
+    let before = std::fs::read(folder.join(FILE)).unwrap();
+    let guard = vfs::watch(folder, told.clone());
+    let checkpoint = 10 + dice.below(60) as u32;
+    let one = open(folder, &told, checkpoint).start().await.unwrap();
+    let other = open(folder, &told, checkpoint / 2).start().await.unwrap();
+    let mut more = Dice::new(dice.roll());
+    let both = futures_util::future::join(work(&one, &told, "a", &mut dice), work(&other, &told, "b", &mut more)).await;
+    both.0.and(both.1).unwrap();
+    one.shutdown().await;
+    other.shutdown().await;
+    // Everybody has left, so the log was removed; it is made anew.
+    let again = open(folder, &told, checkpoint).start().await.unwrap();
+    work(&again, &told, "c", &mut dice).await.unwrap();
+    again.shutdown().await;
+    until_closed(folder).await;
+    drop(guard);
+    History { before, tape: told.stop() }
+}
+
+/// Waits until the last connection has removed the log.
+pub async fn until_closed(folder: &Path) {
+    let log = folder.join(format!("{FILE}-wal"));
+    for _ in 0..30_000 {
+        if !log.exists() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("a connection stays open");
+}
