@@ -47,6 +47,11 @@ impl ToolFilter {
         Ok(Self { allow, deny: compile("deny", deny)? })
     }
 
+    /// Why this is no pattern, if it is none.
+    pub fn check(pattern: &str) -> Result<(), String> {
+        Pattern::new("", pattern).map(|_| ()).map_err(|error| error.why)
+    }
+
     /// May the agent see the tool? `name` is the one that the model would see.
     pub fn admits(&self, server: &str, tool: &str, name: &str) -> bool {
         let allowed = self.allow.as_ref().is_none_or(|list| list.iter().any(|p| p.matches(server, tool, name)));

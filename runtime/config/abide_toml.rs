@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use abide_engine::Effect;
-use abide_llm::{Policy, Provider};
+use abide_llm::{Policy, Provider, ToolFilter};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 
@@ -14,7 +14,6 @@ use super::error::{ConfigError, Origin, Place};
 use super::keys;
 use super::node::{At, KeyDoc, Node, Reader, Table, Value, join, merge, table_to_json};
 use super::parse::toml_table;
-use super::tool_filter;
 
 /// What all files say together. It has no `Debug`: literal keys are in it.
 #[derive(Default)]
@@ -167,7 +166,7 @@ fn server(_name: &str, path: &str, node: &Node, table: &Table) -> Result<ServerE
 }
 
 fn tool(name: &str, path: &str, node: &Node, table: &Table) -> Result<ToolEntry, ConfigError> {
-    if let Err(why) = tool_filter::check(name) {
+    if let Err(why) = ToolFilter::check(name) {
         let help = "write names with `*` for any characters, as in [tools.\"memory_*\"]";
         return Err(ConfigError::invalid(&node.at, format!("`{name}` is not a pattern: {why}"), help));
     }

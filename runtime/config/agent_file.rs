@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use abide_llm::ToolFilter;
 use abide_mcp::ServerConfig;
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +13,6 @@ use super::front_matter;
 use super::inline_servers;
 use super::node::{Node, Table, Value};
 use super::secrets::label;
-use super::tool_filter;
 
 /// An agent as its file describes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,11 +48,9 @@ pub struct AgentDef {
 impl AgentDef {
     /// May the agent see this tool? `full_name` is the model's name of it (`server_tool`, reduced).
     pub fn allows(&self, server: &str, tool: &str, full_name: &str) -> bool {
-        let allowed = match &self.tools {
-            None => true,
-            Some(globs) => globs.iter().any(|glob| tool_filter::matches(glob, server, tool, full_name)),
-        };
-        allowed && !self.disallowed.iter().any(|glob| tool_filter::forbids(glob, server, tool, full_name))
+        // Patterns that are none were refused when the file was read.
+        ToolFilter::new(self.tools.as_deref(), &self.disallowed)
+            .is_ok_and(|filter| filter.admits(server, tool, full_name))
     }
 
     /// Reads the file at `path`; `root` is the project's root.
@@ -204,7 +202,7 @@ impl Front {
     fn globs(&self, key: &str) -> Result<Option<Vec<String>>, ConfigError> {
         let Some(globs) = self.list(key)? else { return Ok(None) };
         for glob in &globs {
-            if let (Err(why), Some(node)) = (tool_filter::check(glob), self.node(key)) {
+            if let (Err(why), Some(node)) = (ToolFilter::check(glob), self.node(key)) {
                 let help = "write names with `*` for any characters, as in memory_*";
                 return Err(ConfigError::invalid(
                     &node.at,
@@ -218,7 +216,7 @@ impl Front {
 
     fn tools(&mut self) -> Result<Option<Vec<String>>, ConfigError> {
         let globs = self.globs("tools")?;
-        let built_in: Vec<&str> = globs.iter().flatten().filter_map(|glob| tool_filter::built_in(glob)).collect();
+        let built_in: Vec<&str> = globs.iter().flatten().filter_map(|glob| built_in(glob)).collect();
         if !built_in.is_empty() {
             let at = self.node("tools").map_or_else(|| self.file.to_string(), |node| node.at.to_string());
             let names = built_in.join(", ");
@@ -280,6 +278,13 @@ pub(super) fn split_list(text: &str) -> Vec<String> {
         c == ',' && depth == 0
     });
     parts.map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
+
+/// The name of a built-in tool of Claude Code, which abide has not: `Bash`, `WebFetch`, `Bash(git *)`, `Agent(x, y)`.
+fn built_in(pattern: &str) -> Option<&str> {
+    let name = pattern.split_once('(').map_or(pattern, |(name, _)| name).trim();
+    let camel = name.starts_with(|c: char| c.is_ascii_uppercase()) && name.chars().all(|c| c.is_ascii_alphanumeric());
+    camel.then_some(name)
 }
 
 fn fold(key: &str) -> String {

@@ -5,7 +5,7 @@
 //! - `project`: everything together; `consent` what of it needs the user's consent, `trust` the record of that
 //! - `discover`: where files are; `error`: what is wrong with them, and how to mend it
 //! - `abide_toml`: the settings (`keys` documents them), from which `models` and `servers` are made; `secrets` reads literals again
-//! - `agents`: finds agents; `agent_file` reads one (`front_matter`, `inline_servers`, `tool_filter`)
+//! - `agents`: finds agents; `agent_file` reads one (`front_matter`, `inline_servers`)
 //! - `node` and `parse`: TOML and YAML as values that know their lines
 //! - `input`: INPUT
 
@@ -25,7 +25,6 @@ mod parse;
 mod project;
 mod secrets;
 mod servers;
-mod tool_filter;
 mod trust;
 
 pub use abide_toml::WorkflowDef;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::discover::{Env, read_text};
 use super::error::ConfigError;
+use crate::os;
 
 /// The only layout there has been.
 const VERSION: u32 = 1;
@@ -87,20 +88,21 @@ fn read(path: &Path) -> Result<BTreeSet<String>, ConfigError> {
 /// its owner only, and keeps that when it takes the place.
 fn write(path: &Path, granted: &BTreeSet<String>) -> std::io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    make_private_folder(dir)?;
+    make_private_folders(dir)?;
     let mut text = serde_json::to_string_pretty(&Record { version: VERSION, granted: granted.clone() })?;
     text.push('\n');
     let mut file = tempfile::Builder::new().prefix(".trust-").tempfile_in(dir)?;
     file.write_all(text.as_bytes())?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;
-    Ok(())
+    os::sync_dir(dir)
 }
 
-/// Makes the user's config folder. Its permissions are left to the system's default: only hashes lie in it unasked, and
-/// those in a private file. `runtime/os` is the place for making it 0700.
-fn make_private_folder(dir: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(dir)
+/// Makes the user's config folder, and those above it that are missing, for their owner alone; others are left as they are.
+fn make_private_folders(dir: &Path) -> std::io::Result<()> {
+    let missing: Vec<&Path> =
+        dir.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
+    missing.into_iter().rev().try_for_each(os::make_private_dir)
 }
 
 #[cfg(test)]
