@@ -5,6 +5,8 @@ use abide_llm::Redactor;
 use rmcp::model::{ErrorData, ServerResult};
 use serde_json::{Value, json};
 
+use crate::envelope::UNREADABLE;
+
 /// The key in a result's `_meta`.
 const SESSION: &str = "io.abide/session";
 
@@ -30,7 +32,7 @@ pub(crate) fn result(answer: ServerResult, limit: usize, redactor: &Redactor) ->
     if size > limit {
         return error(&format!(
             "The tool ran, but its result is {size} bytes of JSON and the limit is {limit}: it was dropped. Ask for \
-             less at a time."
+             less at a time, or raise `result_mib` under [limits] in abide.toml."
         ));
     }
     redactor.hide_value(&mut value);
@@ -52,6 +54,9 @@ pub(crate) fn with_session(mut result: Value, session: &str) -> Value {
 
 /// A JSON-RPC error (an unknown tool, invalid arguments) is an answer, too.
 pub(crate) fn refusal(refused: &ErrorData, redactor: &Redactor) -> Value {
+    if refused.code.0 == UNREADABLE {
+        return error(&redactor.hide(&format!("The tool may have run, but {}.", refused.message)));
+    }
     error(&redactor.hide(&format!("The server refused the call: {} (code {})", refused.message, refused.code.0)))
 }
 

@@ -16,6 +16,7 @@ use rmcp::{ClientHandler, RoleClient, ServiceError};
 use tokio::sync::watch;
 
 use crate::launch::{KillGroup, LaunchSpec, Launcher};
+use crate::slot::Limits;
 use crate::stderr::Stderr;
 use crate::wire::{Ticket, Wire};
 
@@ -61,12 +62,12 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Starts the process and opens the connection, in `limit` at most. A failure ends the process.
+    /// Starts the process and opens the connection, in `limits.start` at most. A failure ends the process.
     pub(crate) async fn start(
         launcher: &dyn Launcher,
         spec: LaunchSpec,
         era: Era,
-        limit: Duration,
+        limits: Limits,
     ) -> Result<Self, StartFailure> {
         let program = spec.program.display().to_string();
         let mut process = launcher.launch(spec).map_err(|error| {
@@ -79,8 +80,9 @@ impl Connection {
             StartFailure { why, stderr: None, died: false }
         })?;
         let stderr = Stderr::read(process.stderr);
-        let (wire, ended) = Wire::new(process.stdin, process.stdout);
-        let failure = match tokio::time::timeout(limit, Caller.serve_with_lifecycle(wire, lifecycle(era))).await {
+        let (wire, ended) = Wire::new(process.stdin, process.stdout, limits.frame_bytes);
+        let failure = match tokio::time::timeout(limits.start, Caller.serve_with_lifecycle(wire, lifecycle(era))).await
+        {
             Ok(Ok(service)) => {
                 return Ok(Self {
                     peer: service.peer().clone(),
@@ -92,7 +94,7 @@ impl Connection {
                 });
             }
             Ok(Err(error)) => explain(&error),
-            Err(_) => (format!("it did not answer within {} s", limit.as_secs()), false),
+            Err(_) => (format!("it did not answer within {} s", limits.start.as_secs()), false),
         };
         process.kill.kill_group();
         Err(StartFailure { why: failure.0, stderr: Some(stderr.last_words().await), died: failure.1 })

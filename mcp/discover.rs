@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 
 use abide_llm::Redactor;
 use rmcp::model::{
-    ClientRequest, ErrorCode, ListToolsRequest, PaginatedRequestParams, RequestMetaObject, ServerResult, Tool,
+    ClientRequest, ErrorCode, ErrorData, ListToolsRequest, PaginatedRequestParams, RequestMetaObject, ServerResult,
+    Tool,
 };
 use serde_json::{Value, json};
 
 use crate::connection::{Connection, Failure};
+use crate::envelope::UNREADABLE;
 use crate::policy::Hints;
 
 /// How many pages are asked for: a server that never stops is cut off.
@@ -31,7 +33,14 @@ pub(crate) struct Listed {
 }
 
 /// Lists all tools. A definition that cannot be read is left out with a warning; it takes no other with it.
-pub(crate) async fn list(connection: &Connection, server: &str, redactor: &Redactor) -> Result<Vec<Listed>, Failure> {
+///
+/// More than `most` tools are as good as no list: the request is `Refused`, saying so.
+pub(crate) async fn list(
+    connection: &Connection,
+    server: &str,
+    most: usize,
+    redactor: &Redactor,
+) -> Result<Vec<Listed>, Failure> {
     let (mut tools, mut cursor, mut seen) = (Vec::new(), None, BTreeSet::new());
     if !connection.may_have_tools() {
         return Ok(tools);
@@ -49,6 +58,12 @@ pub(crate) async fn list(connection: &Connection, server: &str, redactor: &Redac
             Err(Failure::Refused(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => (Vec::new(), None),
             Err(failure) => return Err(failure),
         };
+        if tools.len() + page.len() > most {
+            let message = format!(
+                "it has more than {most} tools, the limit: start it with fewer, or raise `tools` under [limits] in abide.toml"
+            );
+            return Err(Failure::Refused(ErrorData::new(ErrorCode(UNREADABLE), message, None)));
+        }
         tools.extend(page.into_iter().map(|tool| listed(tool, redactor)));
         match next {
             Some(next) if seen.insert(next.clone()) => cursor = Some(next),

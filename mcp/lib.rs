@@ -11,7 +11,8 @@
 //! - [`names`](tool_names): `server_tool`, told apart where they collide
 //! - [`servers`](Servers): the tools of agents; `slot` is one server of it, started when needed and again after its end
 //! - `discover` and `answer`: lists of tools and results of calls, as they go into the journal
-//! - `connection`: one open connection, in either era of the protocol; `wire` its lines, `stderr` its last words
+//! - `connection`: one open connection, in either era of the protocol; `wire` its lines, `envelope` those that cannot be
+//!   read, `stderr` its last words
 //! - [`launch`](Launcher): the seam to the operating system; `environment` what a process is started with
 
 #![forbid(unsafe_code)]
@@ -23,6 +24,7 @@ mod config_inputs;
 mod connection;
 mod consent;
 mod discover;
+mod envelope;
 mod environment;
 #[cfg(test)]
 mod fixture;

@@ -15,11 +15,13 @@ pub(crate) enum Line {
     End,
 }
 
-/// Reads the next line into `line`, which it empties first. A last line without a line end counts as a line.
+/// Reads the next line into `line`, which it empties first. A last line without a line end counts as a line. All parts of a
+/// line that is longer than `limit` are shown to `long` in their order.
 pub(crate) async fn next_line<R: AsyncBufRead + Unpin>(
     reader: &mut R,
     line: &mut Vec<u8>,
     limit: usize,
+    mut long: impl FnMut(&[u8]),
 ) -> io::Result<Line> {
     line.clear();
     line.shrink_to(SPARE);
@@ -33,8 +35,14 @@ pub(crate) async fn next_line<R: AsyncBufRead + Unpin>(
         let end = available.iter().position(|byte| *byte == b'\n');
         let part = available.get(..end.unwrap_or(available.len())).unwrap_or_default();
         let room = limit.saturating_sub(line.len());
-        cut |= part.len() > room;
-        line.extend(part.iter().take(room));
+        if !cut && part.len() > room {
+            cut = true;
+            long(line);
+        }
+        if cut {
+            long(part);
+        }
+        line.extend_from_slice(part.get(..room).unwrap_or(part));
         let (taken, ended) = (part.len() + usize::from(end.is_some()), end.is_some() || available.is_empty());
         reader.consume(taken);
         if ended {
@@ -59,7 +67,7 @@ mod tests {
         let mut reader = tokio::io::BufReader::with_capacity(buffer, text.as_bytes());
         let (mut line, mut found) = (Vec::new(), Vec::new());
         loop {
-            match next_line(&mut reader, &mut line, limit).await.unwrap() {
+            match next_line(&mut reader, &mut line, limit, |_| ()).await.unwrap() {
                 Line::End => return found,
                 kind => found.push((String::from_utf8(line.clone()).unwrap(), kind)),
             }

@@ -15,6 +15,7 @@ use crate::answer;
 use crate::config::ServerConfig;
 use crate::connection::{Connection, Failure};
 use crate::discover::{self, Listed};
+use crate::envelope::UNREADABLE;
 use crate::names::{plain_name, tool_names};
 use crate::policy::Rules;
 use crate::probe;
@@ -121,8 +122,14 @@ impl Servers {
             let message = format!("the MCP server `{server}` ({}) does not list its tools: {why}", slot.config.file);
             Err(Error::new(ErrorKind::Environment, host.redactor.mask(&message)))
         };
-        match tokio::time::timeout(host.limits.start, discover::list(&connection, server, &host.redactor)).await {
+        match tokio::time::timeout(
+            host.limits.start,
+            discover::list(&connection, server, host.limits.tools, &host.redactor),
+        )
+        .await
+        {
             Ok(Ok(tools)) => Ok(tools),
+            Ok(Err(Failure::Refused(error))) if error.code.0 == UNREADABLE => environment(error.message.into_owned()),
             Ok(Err(Failure::Refused(error))) => {
                 environment(format!("it refused with {} (code {})", error.message, error.code.0))
             }

@@ -23,13 +23,23 @@ pub struct Limits {
     pub start: Duration,
     /// How long a server may take to end by itself once its input is closed.
     pub grace: Duration,
-    /// The largest result of a call, in bytes of JSON.
+    /// The largest result of a call, in bytes of JSON; a larger one is an error result that says so.
     pub result_bytes: usize,
+    /// The longest message of a server, in bytes; a longer one is dropped, and whoever waits for it is told.
+    pub frame_bytes: usize,
+    /// The most tools of a server; one that lists more is refused.
+    pub tools: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { start: Duration::from_secs(30), grace: Duration::from_secs(2), result_bytes: 10 * 1024 * 1024 }
+        Self {
+            start: Duration::from_secs(30),
+            grace: Duration::from_secs(2),
+            result_bytes: 10 << 20,
+            frame_bytes: 16 << 20,
+            tools: 1_000,
+        }
     }
 }
 
@@ -158,7 +168,7 @@ impl Slot {
 
     async fn open(&self, host: &Host, era: Era) -> Result<Result<Connection, StartFailure>, Error> {
         let spec = launch_spec(&self.config, &self.root, self.vars.as_ref(), &host.redactor)?;
-        Ok(Connection::start(host.launcher.as_ref(), spec, era, host.limits.start).await)
+        Ok(Connection::start(host.launcher.as_ref(), spec, era, host.limits).await)
     }
 }
 

@@ -36,7 +36,7 @@ impl Stderr {
         let reading = tokio::spawn(async move {
             let _reader_lives = reader_lives;
             let (mut reader, mut line) = (BufReader::new(stream), Vec::new());
-            while let Ok(kind @ (Line::Whole | Line::Cut)) = next_line(&mut reader, &mut line, LONGEST).await {
+            while let Ok(kind @ (Line::Whole | Line::Cut)) = next_line(&mut reader, &mut line, LONGEST, |_| ()).await {
                 let mut text = String::from_utf8_lossy(&line).trim_end().to_owned();
                 if kind == Line::Cut {
                     // Half a secret would not be recognised as one: a cut line loses its last word.

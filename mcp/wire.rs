@@ -13,10 +13,8 @@ use rmcp::transport::Transport;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{Mutex, mpsc, watch};
 
+use crate::envelope::Envelope;
 use crate::lines::{Line, next_line};
-
-/// The longest line a server may write, in bytes; a longer one is dropped.
-const LONGEST_LINE: usize = 64 * 1024 * 1024;
 
 /// Messages read ahead of the one who takes them.
 const READ_AHEAD: usize = 64;
@@ -77,15 +75,20 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// Reads `stdout` to its end, whoever listens; the receiver turns true then, or when writing fails.
-    pub(crate) fn new(stdin: Writer, stdout: impl AsyncRead + Send + Unpin + 'static) -> (Self, watch::Receiver<bool>) {
+    /// Reads `stdout` to its end, whoever listens; the receiver turns true then, or when writing fails. A line of more
+    /// than `longest` bytes is dropped.
+    pub(crate) fn new(
+        stdin: Writer,
+        stdout: impl AsyncRead + Send + Unpin + 'static,
+        longest: usize,
+    ) -> (Self, watch::Receiver<bool>) {
         let (sender, messages) = mpsc::channel(READ_AHEAD);
         let (ended, end) = watch::channel(false);
         let ended = Arc::new(ended);
         let told = Arc::clone(&ended);
         tokio::spawn(async move {
             tokio::select! {
-                () = read(stdout, sender) => {}
+                () = read(stdout, sender, longest) => {}
                 // Nobody is left to care: what still holds the pipe open must not hold this task.
                 () = told.closed() => {}
             }
@@ -154,18 +157,22 @@ async fn write_all(pipe: &mut Writer, bytes: &[u8], ticket: Option<&Ticket>) -> 
     pipe.flush().await
 }
 
-async fn read(stdout: impl AsyncRead + Send + Unpin, sender: mpsc::Sender<ServerJsonRpcMessage>) {
+async fn read(stdout: impl AsyncRead + Send + Unpin, sender: mpsc::Sender<ServerJsonRpcMessage>, longest: usize) {
     let (mut reader, mut line) = (BufReader::with_capacity(64 * 1024, stdout), Vec::new());
     loop {
-        match next_line(&mut reader, &mut line, LONGEST_LINE).await {
-            Ok(Line::Whole) => {}
+        let mut envelope = Envelope::default();
+        let message = match next_line(&mut reader, &mut line, longest, |part| envelope.see(part)).await {
+            Ok(Line::Whole) => message(&line).or_else(|| {
+                envelope.see(&line);
+                envelope.error(None)
+            }),
             Ok(Line::Cut) => {
-                tracing::warn!(limit = LONGEST_LINE, "an MCP server's message is over the limit and was dropped");
-                continue;
+                tracing::warn!(limit = longest, "an MCP server's message is over the limit and was dropped");
+                envelope.error(Some(longest))
             }
             Ok(Line::End) | Err(_) => return,
-        }
-        match message(&line) {
+        };
+        match message {
             // Once nobody listens the rest is still read, so that the server can end in peace.
             Some(message) => drop(sender.send(message).await),
             None => tracing::trace!(bytes = line.len(), "ignored a line of an MCP server that is not JSON-RPC"),

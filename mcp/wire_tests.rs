@@ -13,7 +13,7 @@ fn request(ticket: &Ticket, id: i64) -> ClientJsonRpcMessage {
 }
 
 fn wire(stdin: impl AsyncWrite + Send + Unpin + 'static) -> (Wire, watch::Receiver<bool>) {
-    Wire::new(Box::new(stdin), tokio::io::empty())
+    Wire::new(Box::new(stdin), tokio::io::empty(), 1 << 20)
 }
 
 #[test]
@@ -95,4 +95,19 @@ async fn the_end_of_the_output_is_the_end() {
     assert!(wire.receive().await.is_none());
     let ping = ClientRequest::PingRequest(PingRequest::default());
     assert!(wire.send(JsonRpcMessage::request(ping, NumberOrString::Number(1))).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_is_an_error_for_whoever_waits() {
+    let long = format!(r#"{{"result":{{"a":"{}"}},"id":1,"jsonrpc":"2.0"}}"#, "x".repeat(9_000));
+    let deep = format!(r#"{{"result":{{"a":{}{}}},"id":2,"jsonrpc":"2.0"}}"#, "[".repeat(300), "]".repeat(300));
+    let mut text = format!("noise\n{long}\n{deep}\n").into_bytes();
+    text.extend(b"{\"jsonrpc\":\"2.0\",\"id\":3,\"result\":\"\xFF\"}\n{\"level\":\"info\"}\n");
+    let (mut wire, _end) = Wire::new(Box::new(tokio::io::sink()), std::io::Cursor::new(text), 4_000);
+    for (id, why) in [(1, "limit of 4000 bytes"), (2, "deeper than 127"), (3, "UTF-8")] {
+        let Some(JsonRpcMessage::Error(error)) = wire.receive().await else { panic!("no error for {id}") };
+        assert_eq!(error.id, Some(NumberOrString::Number(id)));
+        assert!(error.error.message.contains(why), "{}", error.error.message);
+    }
+    assert!(wire.receive().await.is_none());
 }
