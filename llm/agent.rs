@@ -20,6 +20,12 @@ const MAX_TURNS: u32 = 10;
 /// Characters that the model is sent of one tool's result when the agent does not say how many.
 const MAX_RESULT_CHARS: usize = 100_000;
 
+/// Calls of tools that are made of one message when the agent does not say how many.
+const CALLS_PER_TURN: u32 = 100;
+
+/// How often one call is made with nothing new in between when the agent does not say.
+const IDENTICAL_CALLS: u32 = 10;
+
 /// An agent: plain data, part of a run's pinned definition. All its texts are in the written form of [`Redactor`].
 ///
 /// ```
@@ -55,6 +61,12 @@ pub struct Agent {
     /// The most characters that the model is sent of one tool's result. The journal keeps the whole.
     #[serde(default = "max_result_chars")]
     pub max_result_chars: usize,
+    /// The most calls of tools that are made of one message of the model; the model is told of the others.
+    #[serde(default = "calls_per_turn")]
+    pub calls_per_turn: u32,
+    /// How often one call is made with nothing new in between; after that the model is told instead.
+    #[serde(default = "identical_calls")]
+    pub identical_calls: u32,
 }
 
 /// What an agent came to.
@@ -105,6 +117,8 @@ impl Agent {
             deny: Vec::new(),
             max_turns: MAX_TURNS,
             max_result_chars: MAX_RESULT_CHARS,
+            calls_per_turn: CALLS_PER_TURN,
+            identical_calls: IDENTICAL_CALLS,
         }
     }
 
@@ -190,6 +204,14 @@ fn texts<S: Into<String>>(texts: impl IntoIterator<Item = S>) -> Vec<String> {
 
 fn max_turns() -> u32 {
     MAX_TURNS
+}
+
+fn calls_per_turn() -> u32 {
+    CALLS_PER_TURN
+}
+
+fn identical_calls() -> u32 {
+    IDENTICAL_CALLS
 }
 
 fn max_result_chars() -> usize {

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::agent::{Agent, AgentHost, Answer, Approval};
 use crate::agent_filter::ToolFilter;
+use crate::agent_limit::CallLimit;
 use crate::agent_move::{Move, Plan, answer_text, conclude, decide};
 use crate::agent_text::{Sessions, Told, foreign};
 use crate::model::ModelConfig;
@@ -36,6 +37,7 @@ pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: String) -> Result<
     let tools = filter.choose(talk.discover().await?);
     let mut prompt = talk.prompt(input, &tools);
     let mut sessions = Sessions::default();
+    let mut limit = CallLimit::new(agent.calls_per_turn, agent.identical_calls);
     let (mut turns, mut usage) = (0, Usage::default());
     loop {
         turns += 1;
@@ -50,7 +52,8 @@ pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: String) -> Result<
                 let text = answer_text(agent, &reply, turns)?;
                 return Ok(Answer { text, turns, stop: reply.stop, usage });
             }
-            Move::Call(plans) => {
+            Move::Call(mut plans) => {
+                limit.hold_back(&mut plans);
                 let told = talk.carry_out(plans).await?;
                 prompt.turns.extend(tell(reply, told, &mut sessions));
             }

@@ -16,8 +16,8 @@ use crate::secret::{SecretRef, Vars, expand};
 use crate::tls::http_client;
 use crate::wire::{self, START, WireError, quote};
 
-/// The most bytes of an answer.
-const MOST_BYTES: usize = 64 << 20;
+/// The most bytes of an answer, unless [`Client::reply_bytes`] says otherwise.
+const REPLY_BYTES: usize = 64 << 20;
 
 /// The most bytes that are read of a refusal: enough for any message.
 const MOST_REFUSAL_BYTES: usize = 256 << 10;
@@ -25,11 +25,18 @@ const MOST_REFUSAL_BYTES: usize = 256 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Calls models over HTTP. A clone shares the connections; a process needs one. It costs nothing before its first call.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Client {
     http: Arc<OnceLock<reqwest::Client>>,
     /// For this machine itself: without proxies.
     direct: Arc<OnceLock<reqwest::Client>>,
+    reply_bytes: usize,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self { http: Arc::default(), direct: Arc::default(), reply_bytes: REPLY_BYTES }
+    }
 }
 
 /// What goes out, but for the body.
@@ -42,6 +49,13 @@ struct Target {
 }
 
 impl Client {
+    /// The same client, with this as the most bytes of an answer. A longer one is an [`ErrorKind::Environment`]: the run
+    /// stops, and goes on once the limit is raised.
+    #[must_use]
+    pub fn reply_bytes(self, most: usize) -> Self {
+        Self { reply_bytes: most, ..self }
+    }
+
     /// Makes one attempt to call `model` with `body` (made by [`wire::request`]) and returns the answer's body, checked to
     /// be a reply that [`wire::parse`] can read.
     ///
@@ -61,16 +75,20 @@ impl Client {
         model.teach(vars, redactor);
         let mut sent = body.clone();
         redactor.restore_value(&mut sent);
-        match self.attempt(model, &sent, key, vars).await {
-            Ok(mut answer) => {
-                redactor.hide_value(&mut answer);
-                Ok(answer)
-            }
+        match self.attempt(model, &sent, key, vars, redactor).await {
+            Ok(answer) => Ok(answer),
             Err(error) => Err(Error::new(error.kind().clone(), redactor.mask(error.message()))),
         }
     }
 
-    async fn attempt(&self, model: &ModelConfig, body: &Value, key: &str, vars: &dyn Vars) -> Result<Value, Error> {
+    async fn attempt(
+        &self,
+        model: &ModelConfig,
+        body: &Value,
+        key: &str,
+        vars: &dyn Vars,
+        redactor: &Redactor,
+    ) -> Result<Value, Error> {
         let Target { url, host, headers } = Target::of(model, key, vars)?;
         let timeout_s = model.timeout_s();
         tracing::debug!(%host, model = model.model, "calling a model");
@@ -78,19 +96,20 @@ impl Client {
         let failed = |error| failure(error, &host, timeout_s);
         let mut response = request.timeout(Duration::from_secs(timeout_s)).send().await.map_err(failed)?;
         if !response.status().is_success() {
-            return Err(refusal(model.provider, response).await);
+            return Err(refusal(model.provider, response, redactor).await);
         }
-        let bytes = read(&mut response, MOST_BYTES).await;
+        let bytes = read(&mut response, self.reply_bytes).await;
         if bytes.cut_off {
-            return Err(terminal(format!(
-                "the answer of {host} is longer than {} MiB: is this a model's address?",
-                MOST_BYTES >> 20
+            return Err(environment(format!(
+                "the answer of {host} is longer than the limit of {} bytes: is this a model's address? If it is, raise \
+                 `reply_mib` under [limits] in abide.toml",
+                self.reply_bytes
             )));
         }
         if let Some(error) = bytes.error {
             return Err(failed(error));
         }
-        answer(model.provider, &bytes.read, &host)
+        answer(model.provider, &bytes.read, &host, redactor)
     }
 
     /// The client for this address. A model on this very machine is never asked for through a proxy.
@@ -217,7 +236,10 @@ async fn read(response: &mut Response, most: usize) -> Body {
     let mut body = Body { read: Vec::new(), cut_off: false, error: None };
     loop {
         match response.chunk().await {
-            Ok(Some(chunk)) if body.read.len() + chunk.len() > most => body.cut_off = true,
+            Ok(Some(chunk)) if body.read.len() + chunk.len() > most => {
+                body.read.extend_from_slice(chunk.get(..most - body.read.len()).unwrap_or_default());
+                body.cut_off = true;
+            }
             Ok(Some(chunk)) => body.read.extend_from_slice(&chunk),
             Ok(None) => return body,
             Err(error) => body.error = Some(error),
@@ -228,12 +250,15 @@ async fn read(response: &mut Response, most: usize) -> Body {
     }
 }
 
-fn answer(provider: Provider, bytes: &[u8], host: &str) -> Result<Value, Error> {
+/// The answer in its written form, or what is wrong with it. Secrets are hidden before anything is quoted: half of one
+/// would not be known again.
+fn answer(provider: Provider, bytes: &[u8], host: &str, redactor: &Redactor) -> Result<Value, Error> {
     let plain = |message| Error::new(ErrorKind::Plain, message);
-    let answer: Value = serde_json::from_slice(bytes).map_err(|error| {
-        let start = quote(&String::from_utf8_lossy(bytes.get(..4 * START).unwrap_or(bytes)), START);
+    let mut answer: Value = serde_json::from_slice(bytes).map_err(|error| {
+        let start = quote(&redactor.mask(&String::from_utf8_lossy(bytes)), START);
         plain(format!("the answer of {host} is not JSON ({error}): {start}"))
     })?;
+    redactor.hide_value(&mut answer);
     match wire::parse(provider, &answer) {
         Ok(_) => Ok(answer),
         Err(error) => Err(plain(format!("{host}: {error}"))),
@@ -241,18 +266,20 @@ fn answer(provider: Provider, bytes: &[u8], host: &str) -> Result<Value, Error> 
 }
 
 /// A status other than 200, judged by what could be read of its body.
-async fn refusal(provider: Provider, mut response: Response) -> Error {
+async fn refusal(provider: Provider, mut response: Response, redactor: &Redactor) -> Error {
     let status = response.status().as_u16();
     let headers: Headers = response
         .headers()
         .iter()
         .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())))
         .collect();
-    let body = read(&mut response, MOST_REFUSAL_BYTES).await.read;
+    let Body { read: body, cut_off, .. } = read(&mut response, MOST_REFUSAL_BYTES).await;
     let body = match headers.get("location") {
         Some(location) if (300..400).contains(&status) => format!("it redirects to {location}"),
         _ => String::from_utf8_lossy(&body).into_owned(),
     };
+    // Before anything of it is quoted: half a secret would not be known again.
+    let body = if cut_off { redactor.mask_cut(&body).into() } else { redactor.mask(&body) };
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64);
     Refusal { provider, status, headers: &headers, body: &body, now_ms }.error()
 }

@@ -176,8 +176,20 @@ async fn lost_connections_name_the_host() {
 async fn an_endless_answer_is_cut_off() {
     let chunk = format!("{:x}\r\n{}\r\n", 1 << 20, " ".repeat(1 << 20)).repeat(65);
     let error = call_answered(format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{chunk}0\r\n\r\n")).await;
-    assert_eq!(*error.kind(), ErrorKind::Terminal);
-    assert!(error.message().contains("64 MiB"), "{error}");
+    assert_eq!(*error.kind(), ErrorKind::Environment);
+    assert!(error.message().contains("limit of 67108864 bytes") && error.message().contains("reply_mib"), "{error}");
+}
+
+#[tokio::test]
+async fn half_a_key_at_the_end_of_a_quotation_is_not_shown_either() {
+    for length in 280..300 {
+        let text = format!("{}sk-0123456789", "x".repeat(length));
+        let error = call_answered(http("200 OK", "", &text)).await;
+        assert!(!error.message().contains("sk-"), "{error}");
+        let text = format!("{}{}sk-0123456789", "x".repeat(700), "x".repeat(length));
+        let error = call_answered(http("500 Internal Server Error", "", &json!({"error": text}).to_string())).await;
+        assert!(!error.message().contains("sk-"), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -15,8 +15,10 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 mod agent;
 mod agent_filter;
+mod agent_limit;
 mod agent_loop;
 mod agent_move;
 mod agent_text;
@@ -31,6 +33,7 @@ mod tools;
 mod wait;
 mod wire;
 
+pub use address::secret_in_address;
 pub use agent::{Agent, AgentHost, Answer, Approval};
 pub use agent_filter::{FilterError, ToolFilter};
 pub use errors::{Headers, Refusal};

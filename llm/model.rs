@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::address;
 use crate::redact::Redactor;
 use crate::secret::{SecretRef, Vars};
 
@@ -132,6 +133,7 @@ impl ModelConfig {
         for reference in self.api_key.iter().chain(self.headers.values()) {
             reference.teach(vars, redactor);
         }
+        address::teach(self.base_url_template(), vars, redactor);
     }
 }
 

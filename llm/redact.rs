@@ -17,6 +17,9 @@ use serde_json::Value;
 /// Shorter values are no secrets: `none`, `true` or `8080` would be found all over a text.
 const SHORTEST: usize = 8;
 
+/// Less of a value than this is no longer a part of it: it would be found at the end of any text.
+const PART: usize = 4;
+
 /// The secrets known so far. A clone shares them.
 #[derive(Clone, Default)]
 pub struct Redactor {
@@ -82,6 +85,20 @@ impl Redactor {
     /// Every known value as `${NAME}` and nothing else changed: one way, for errors, logs and what is shown.
     pub fn mask<'t>(&self, text: &'t str) -> Cow<'t, str> {
         self.apply(Verb::Mask, text)
+    }
+
+    /// [`Redactor::mask`] for a text that was cut at its ends: what may be half of a secret there is masked, too.
+    pub fn mask_cut(&self, text: &str) -> String {
+        let masked = self.mask(text).into_owned();
+        let Some(known) = self.known() else { return masked };
+        let (mut from, mut to) = (0, masked.len());
+        for (_, value) in &known.marks {
+            to = to.min(masked.len() - longest(value, |part| masked.ends_with(part), Half::First));
+            from = from.max(longest(value, |part| masked.starts_with(part), Half::Last));
+        }
+        let kept = masked.get(from..to.max(from)).unwrap_or_default();
+        let (before, after) = (if from > 0 { "..." } else { "" }, if to < masked.len() { "..." } else { "" });
+        format!("{before}{kept}{after}")
     }
 
     /// [`Redactor::hide`] for every string and key in a JSON value.
@@ -218,6 +235,22 @@ impl Known {
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
+}
+
+#[derive(Clone, Copy)]
+enum Half {
+    First,
+    Last,
+}
+
+/// The length of the longest proper part of a value, from its start or its end, that is found; 0 for less than [`PART`].
+fn longest(value: &str, is_found: impl Fn(&str) -> bool, half: Half) -> usize {
+    let cuts = value.char_indices().map(|(at, _)| at).skip(1);
+    let parts = cuts.filter_map(|at| match half {
+        Half::First => value.get(..at),
+        Half::Last => value.get(at..),
+    });
+    parts.filter(|part| part.len() >= PART && is_found(part)).map(str::len).max().unwrap_or(0)
 }
 
 /// The text as it stands between the quotes of a JSON string.

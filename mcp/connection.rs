@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::launch::{KillGroup, LaunchSpec, Launcher};
 use crate::slot::Limits;
-use crate::stderr::Stderr;
+use crate::stderr::{LastLine, Stderr};
 use crate::wire::{Ticket, Wire};
 
 /// Which openings are tried.
@@ -35,7 +35,7 @@ pub(crate) struct StartFailure {
     /// What went wrong.
     pub(crate) why: String,
     /// Its last lines on stderr, as they were; `None` if there was never a process.
-    pub(crate) stderr: Option<Vec<String>>,
+    pub(crate) stderr: Option<Vec<LastLine>>,
     /// True if it ended before it had answered.
     pub(crate) died: bool,
 }
@@ -142,7 +142,7 @@ impl Connection {
     }
 
     /// The last lines on stderr of a server that has ended.
-    pub(crate) async fn last_words(&self) -> Vec<String> {
+    pub(crate) async fn last_words(&self) -> Vec<LastLine> {
         self.stderr.last_words().await
     }
 

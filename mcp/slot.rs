@@ -15,6 +15,7 @@ use crate::connection::{Connection, Era, StartFailure};
 use crate::consent::Consent;
 use crate::environment::launch_spec;
 use crate::launch::Launcher;
+use crate::stderr::LastLine;
 
 /// What bounds a server.
 #[derive(Debug, Clone, Copy)]
@@ -179,11 +180,43 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const RESTARTS: usize = 3;
 
 /// The last lines on stderr, for the end of a message.
-pub(crate) fn quote(stderr: &[String], redactor: &Redactor) -> String {
+pub(crate) fn quote(stderr: &[LastLine], redactor: &Redactor) -> String {
     if stderr.is_empty() {
         return "\n  it wrote nothing on stderr".to_owned();
     }
-    // Masked before it is indented: a private key has many lines.
-    let lines = stderr.join("\n");
-    format!("\n  its last lines on stderr:\n    {}", redactor.mask(&lines).replace('\n', "\n    "))
+    // Masked before it is indented: a private key has many lines, and the first of them may be gone.
+    let pieces = stderr.split_inclusive(|line| line.is_cut).map(|lines| {
+        let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
+        let masked = redactor.mask_cut(&texts.join("\n"));
+        if lines.last().is_some_and(|line| line.is_cut) { masked + " ..." } else { masked }
+    });
+    let text = pieces.collect::<Vec<_>>().join("\n");
+    format!("\n  its last lines on stderr:\n    {}", text.replace('\n', "\n    "))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    #[test]
+    fn half_a_secret_is_not_quoted_either() {
+        let redactor = Redactor::default();
+        redactor.learn("PEM", "-----BEGIN-----\nfirst-part-of-it\nsecond-part\n-----END-----");
+        redactor.learn("PHRASE", "correct horse battery staple");
+        let line = |text: &str, is_cut| LastLine { text: text.to_owned(), is_cut };
+        let lines = [
+            line("first-part-of-it", false),
+            line("second-part", false),
+            line("-----END-----", false),
+            line("the phrase is correct horse bat", true),
+            line("all is well", false),
+        ];
+        let quoted = quote(&lines, &redactor);
+        for part in ["first", "second", "horse", "END"] {
+            assert!(!quoted.contains(part), "{quoted}");
+        }
+        assert!(quoted.contains("the phrase is") && quoted.contains("all is well"), "{quoted}");
+    }
 }

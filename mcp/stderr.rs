@@ -20,9 +20,17 @@ const LONGEST: usize = 2_000;
 /// How long an ended process's last lines are waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// One of the last lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LastLine {
+    pub(crate) text: String,
+    /// It was longer. What stands at its end may be half a secret.
+    pub(crate) is_cut: bool,
+}
+
 /// The last lines of a server's stderr. Dropping it stops the reading.
 pub(crate) struct Stderr {
-    lines: Arc<Mutex<VecDeque<String>>>,
+    lines: Arc<Mutex<VecDeque<LastLine>>>,
     end: watch::Receiver<()>,
     reading: AbortHandle,
 }
@@ -37,24 +45,22 @@ impl Stderr {
             let _reader_lives = reader_lives;
             let (mut reader, mut line) = (BufReader::new(stream), Vec::new());
             while let Ok(kind @ (Line::Whole | Line::Cut)) = next_line(&mut reader, &mut line, LONGEST, |_| ()).await {
-                let mut text = String::from_utf8_lossy(&line).trim_end().to_owned();
-                if kind == Line::Cut {
-                    // Half a secret would not be recognised as one: a cut line loses its last word.
-                    text.truncate(text.rfind(char::is_whitespace).unwrap_or(0));
-                    text.push_str(" ...");
-                }
+                let is_cut = kind == Line::Cut;
+                let text = String::from_utf8_lossy(&line);
+                // Half a character may stand at the end, and hide that half a secret does.
+                let text = if is_cut { text.trim_end_matches('\u{FFFD}') } else { text.trim_end() };
                 let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
                 if kept.len() == LINES {
                     kept.pop_front();
                 }
-                kept.push_back(text);
+                kept.push_back(LastLine { text: text.to_owned(), is_cut });
             }
         });
         Self { lines, end, reading: reading.abort_handle() }
     }
 
     /// The last lines of a server that has ended: waits a moment for what is still on its way.
-    pub(crate) async fn last_words(&self) -> Vec<String> {
+    pub(crate) async fn last_words(&self) -> Vec<LastLine> {
         // What holds the pipe open may outlive the server, so this cannot wait for the end alone.
         let _ = tokio::time::timeout(PATIENCE, self.end.clone().changed()).await;
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
@@ -79,7 +85,8 @@ mod tests {
         text.extend(["\nwords ", &"x".repeat(5_000)]);
         let lines = Stderr::read(std::io::Cursor::new(text.into_bytes())).last_words().await;
         assert_eq!(lines.len(), LINES);
-        assert_eq!(lines.first().unwrap(), "line 11");
-        assert_eq!(lines.last().unwrap(), "words ...");
+        assert_eq!(lines.first().unwrap(), &LastLine { text: "line 11".to_owned(), is_cut: false });
+        let last = lines.last().unwrap();
+        assert!(last.is_cut && last.text.len() == LONGEST, "{last:?}");
     }
 }

@@ -48,7 +48,7 @@ pub use abide_engine::{
 #[cfg(feature = "cli")]
 pub use cli::cli;
 pub use error::HostError;
-pub use host::{Abide, Builder, Definition, Progress, ProgressKind, Run, RunInfo, Settled};
+pub use host::{Abide, Builder, Definition, Limits, Progress, ProgressKind, Run, RunInfo, Settled};
 pub use report::{Divergence, Replayed, Report, StepReport};
 
 /// What a program that defines workflows needs.

@@ -41,6 +41,8 @@ impl AgentRun {
             .deny(def.disallowed.iter().cloned());
         agent.allow.clone_from(&def.tools);
         agent.max_turns = def.max_turns.unwrap_or(agent.max_turns);
+        let limits = project.limits();
+        (agent.calls_per_turn, agent.identical_calls) = (limits.calls_per_turn, limits.identical_calls);
         // What the files say is pinned whole; what of it holds depends on consent, which may still be given.
         let all = project.consented()?.to_everything();
         let mut trusted = project.trusted(&all);

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use abide_engine::{Ctx, Error, ErrorKind, Parked, Resources, Result, workflow};
 use abide_llm::{AgentHost, Client, Redactor, Vars};
-use abide_mcp::{Host, Limits, Rules, Servers};
+use abide_mcp::{Host, Rules, Servers};
 use futures_util::future::join_all;
 
 use super::AgentRun;
-use crate::config::{ConsentRequest, Consented, Env, FileVars, Project};
+use crate::config::{self, ConsentRequest, Consented, Env, FileVars, Project};
 use crate::host::{Factory, Made};
 use crate::os::GroupLauncher;
 use crate::{Definition, HostError};
@@ -38,6 +38,7 @@ struct Pool {
     consented: Arc<Consented>,
     redactor: Redactor,
     vars: Arc<dyn Vars>,
+    limits: config::Limits,
 }
 
 impl Agents {
@@ -91,7 +92,7 @@ impl Agents {
         let pool = self.pool(run, &pinned, &root)?;
         let project = project(run, &pinned, &root, &pool)?;
         let host = AgentHost {
-            client: self.shared.client.clone(),
+            client: self.shared.client.clone().reply_bytes(pool.limits.reply_bytes),
             tools: Arc::new(pool.servers.for_project(project)),
             vars: pool.vars.clone(),
             redactor: pool.redactor.clone(),
@@ -108,6 +109,8 @@ impl Agents {
         }
         let env = &self.shared.env;
         let consented = Project::consented_at(root, env).map_err(|error| broken(run, &error))?;
+        // As they are now, so that a limit can be raised for a run that met it; a project that is gone or broken has none.
+        let limits = Project::load_at(root, env).map(|project| project.limits()).unwrap_or_default();
         let consented = Arc::new(if self.shared.trust { consented.to_everything() } else { consented });
         let vars: Arc<dyn Vars> = Arc::new(FileVars::new(root, env));
         let redactor = Redactor::default();
@@ -116,7 +119,7 @@ impl Agents {
             launcher: Arc::new(GroupLauncher),
             consent: consented.clone(),
             redactor: redactor.clone(),
-            limits: Limits::default(),
+            limits: limits.of_servers(),
         };
         let nothing = abide_mcp::Project {
             root: root.to_path_buf(),
@@ -125,7 +128,7 @@ impl Agents {
             trusted: std::collections::BTreeSet::new(),
             vars: vars.clone(),
         };
-        let pool = Arc::new(Pool { servers: Servers::new(host, nothing), consented, redactor, vars });
+        let pool = Arc::new(Pool { servers: Servers::new(host, nothing), consented, redactor, vars, limits });
         Ok(self.shared.pools().entry(key).or_insert(pool).clone())
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use abide_llm::{ModelConfig, Redactor, Tools as _};
-use abide_mcp::{Host, Limits, Servers};
+use abide_mcp::{Host, Servers};
 use serde::Serialize;
 
 use super::failure::{ENVIRONMENT, Failure};
@@ -150,7 +150,7 @@ async fn servers(project: &Project, consented: Consented, checks: &mut Checks) {
         launcher: Arc::new(GroupLauncher),
         consent: consented.clone(),
         redactor: Redactor::default(),
-        limits: Limits::default(),
+        limits: project.limits().of_servers(),
     };
     let declared = match project.for_servers(&[], &consented) {
         Ok(declared) => declared,

@@ -11,7 +11,7 @@ use super::failure::{ENVIRONMENT, Failure, NOT_FOUND};
 use super::hints::Hints;
 use super::screen::Screen;
 use crate::agents::{AgentRun, Agents, FACTORY, workflow_name};
-use crate::config::{Database, DatabaseSource, Env};
+use crate::config::{Database, DatabaseSource, Env, Project};
 use crate::{Abide, Builder, Run};
 
 /// What every verb works with.
@@ -88,7 +88,9 @@ impl Session {
 
     async fn start(&self, agents: Agents, existing: bool) -> Result<Opened, Failure> {
         let app = self.app().take().map(|app| app.at(&self.db.path));
-        let builder = app.unwrap_or_else(|| Abide::open(&self.db.path));
+        // A program of its own has limits of its own.
+        let limits = || Project::load(&self.env).map(|project| project.limits().runs).unwrap_or_default();
+        let builder = app.unwrap_or_else(|| Abide::open(&self.db.path).limits(limits()));
         let builder = if existing { builder.existing() } else { builder };
         // This process works on what it was told to, and leaves other runs to others.
         let abide = builder.recover(false).factory(FACTORY, agents.factory()).start().await?;

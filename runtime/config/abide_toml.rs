@@ -12,6 +12,7 @@ use serde_json::{Map, Value as Json};
 use super::discover::read_text;
 use super::error::{ConfigError, Origin, Place};
 use super::keys;
+use super::limits::Limits;
 use super::node::{At, KeyDoc, Node, Reader, Table, Value, join, merge, table_to_json};
 use super::parse::toml_table;
 
@@ -24,6 +25,7 @@ pub(super) struct Settings {
     pub(super) default_model: Option<At<String>>,
     pub(super) max_cost_usd: Option<At<f64>>,
     pub(super) max_tokens: Option<At<u64>>,
+    pub(super) limits: Limits,
     pub(super) workflows: BTreeMap<String, WorkflowDef>,
 }
 
@@ -110,6 +112,9 @@ fn read(table: &Table) -> Result<Settings, ConfigError> {
     if let Some(budget) = single("budget", keys::BUDGET)? {
         settings.max_cost_usd = budget.amount("max_cost_usd")?;
         settings.max_tokens = budget.count("max_tokens")?;
+    }
+    if let Some(table) = single("limits", keys::LIMITS)? {
+        settings.limits = Limits::read(&table)?;
     }
     Ok(settings)
 }

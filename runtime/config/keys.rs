@@ -18,6 +18,7 @@ pub const SECTIONS: &[KeyDoc] = &[
     key("tools", "[tools.\"memory_*\"]", "What may be done with the tools that a glob over `server_tool` matches."),
     key("defaults", "[defaults]", "What holds where an agent says nothing."),
     key("budget", "[budget]", "Ceilings for each run."),
+    key("limits", "[limits]", "How much is taken of models, servers and runs before it is refused."),
     key("workflows", "[workflows.report]", "Compositions of agents by a pattern."),
 ];
 
@@ -69,6 +70,22 @@ pub const DEFAULTS: &[KeyDoc] =
 pub const BUDGET: &[KeyDoc] = &[
     key("max_cost_usd", "max_cost_usd = 2.0", "US dollars that a run may cost."),
     key("max_tokens", "max_tokens = 200000", "Tokens, in and out, that a run may use."),
+];
+
+/// `[limits]`. What a limit stops can go on once it is raised.
+pub const LIMITS: &[KeyDoc] = &[
+    key(
+        "identical_calls",
+        "identical_calls = 10",
+        "How often an agent makes one call of a tool with nothing new in between.",
+    ),
+    key("calls_per_turn", "calls_per_turn = 100", "Calls of tools that are made of one message of a model."),
+    key("tools", "tools = 1000", "Tools of one server."),
+    key("reply_mib", "reply_mib = 64", "MiB of one answer of a model."),
+    key("frame_mib", "frame_mib = 16", "MiB of one message of an MCP server."),
+    key("result_mib", "result_mib = 10", "MiB of one result of a tool."),
+    key("payload_mib", "payload_mib = 64", "MiB of one input, result of a step or signal."),
+    key("events", "events = 1000000", "Events of a run, from its start or its last `continue_as_new`."),
 ];
 
 /// `[workflows.NAME]`: these two, and whatever keys the pattern has.

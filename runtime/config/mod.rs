@@ -4,7 +4,7 @@
 //! A map, from the outside in:
 //! - `project`: everything together; `consent` what of it needs the user's consent, `trust` the record of that
 //! - `discover`: where files are; `error`: what is wrong with them, and how to mend it
-//! - `abide_toml`: the settings (`keys` documents them), from which `models` and `servers` are made; `secrets` reads literals again
+//! - `abide_toml`: the settings (`keys` documents them, `limits` is one of its tables), from which `models` and `servers` are made; `secrets` reads literals again
 //! - `agents`: finds agents; `agent_file` reads one (`front_matter`, `inline_servers`)
 //! - `node` and `parse`: TOML and YAML as values that know their lines
 //! - `input`: INPUT
@@ -19,6 +19,7 @@ mod front_matter;
 mod inline_servers;
 mod input;
 pub mod keys;
+mod limits;
 mod models;
 mod node;
 mod parse;
@@ -33,6 +34,7 @@ pub use consent::{ConsentKind, ConsentRequest, Consented};
 pub use discover::{Database, DatabaseSource, Env};
 pub use error::{ConfigError, Origin, Place};
 pub use input::{Takes, read_input};
+pub use limits::Limits;
 pub use node::{At, KeyDoc};
 pub use project::{Budget, Project};
 pub use secrets::FileVars;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use abide_llm::{ModelConfig, SecretRef};
+use abide_llm::{ModelConfig, SecretRef, secret_in_address};
 
 use super::abide_toml::{ModelEntry, Settings};
 use super::error::{ConfigError, nearest};
@@ -55,6 +55,15 @@ fn from_entry(name: &str, entry: &ModelEntry, root: &Path) -> Result<ModelConfig
     };
     let Some(provider) = &entry.provider else { return Err(lacks("provider", "provider = \"openai\"")) };
     let Some(model) = &entry.model else { return Err(lacks("model", "model = \"the provider's name of it\"")) };
+    if let Some(url) = &entry.base_url
+        && let Some(what) = secret_in_address(&url.value)
+    {
+        return Err(ConfigError::invalid(
+            &url.at,
+            format!("{what} stands in [{path}].base_url, which is kept with every run"),
+            "put it into a variable, and write `${NAME}` in its place",
+        ));
+    }
     let secret = |key: &str, value: &At<String>| reference(value, &format!("models.{name}.{key}"), root);
     Ok(ModelConfig {
         base_url: entry.base_url.as_ref().map(|url| url.value.clone()),

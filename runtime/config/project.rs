@@ -15,6 +15,7 @@ use super::agents;
 use super::consent::{ConsentRequest, Consented, Requests};
 use super::discover::Env;
 use super::error::{ConfigError, Origin, nearest};
+use super::limits::Limits;
 use super::models;
 use super::secrets::FileVars;
 use super::servers::{self, Declared};
@@ -93,6 +94,11 @@ impl Project {
             max_cost_usd: self.settings.max_cost_usd.as_ref().map(|x| x.value),
             max_tokens: self.settings.max_tokens.as_ref().map(|n| n.value),
         }
+    }
+
+    /// `[limits]`, with what holds where nothing is said.
+    pub fn limits(&self) -> Limits {
+        self.settings.limits
     }
 
     /// `[workflows]`, as they stand in the files.

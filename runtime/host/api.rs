@@ -134,6 +134,7 @@ impl Start<'_> {
 
     async fn begin(self) -> Result<Run, HostError> {
         let input = self.input.map_err(|why| HostError::Value { what: "the input".to_owned(), why })?;
+        self.abide.inner.limits.check("the input", input.get().len())?;
         let id = self.id.unwrap_or_else(crate::random::run_id);
         if let Some(why) = fault_of_id(&id) {
             return Err(HostError::Value { what: format!("the id `{id}`"), why: why.to_owned() });

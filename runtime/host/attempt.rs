@@ -12,6 +12,7 @@ use abide_engine::{Attempt, AttemptFuture, Error, ErrorKind, Json, StepAsked, St
 use futures_util::FutureExt;
 
 use super::inner::Inner;
+use super::limits::Limits;
 use super::shard::Msg;
 
 /// An attempt that takes longer than this to be polled once is not polled on the shard's thread again.
@@ -33,7 +34,7 @@ pub(crate) fn serial() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-fn work(step: &StepAsked, attempt: Attempt) -> Work {
+fn work(step: &StepAsked, attempt: Attempt, limits: Limits) -> Work {
     let run = step.run.clone();
     let body = AssertUnwindSafe(async move { AttemptFuture::start(|| run(), attempt).await }).catch_unwind();
     let timeout = step.timeout_ms.map(Duration::from_millis);
@@ -48,9 +49,10 @@ fn work(step: &StepAsked, attempt: Attempt) -> Work {
                 }
             },
         };
-        caught.unwrap_or_else(|panic| {
+        let result = caught.unwrap_or_else(|panic| {
             Err(Error::new(ErrorKind::Plain, format!("the step panicked: {}", text_of(&*panic))))
-        })
+        });
+        result.and_then(|out| limits.result(out))
     })
 }
 
@@ -65,7 +67,7 @@ pub(crate) fn start(
 ) -> Started {
     let n = attempt.number;
     let _context = inner.runtime.enter();
-    let mut work = work(step, attempt);
+    let mut work = work(step, attempt, inner.limits);
     if *inline {
         let began = Instant::now();
         let polled = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));

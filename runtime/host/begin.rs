@@ -5,6 +5,7 @@ use abide_engine::{Fault, Machine, Row};
 use tokio::sync::oneshot;
 
 use super::inner::{Definition, Made};
+use super::limits::events_of;
 use super::resident::{Act, Committing, Resident};
 use super::run::StartRun;
 use super::shard::{Msg, Shard, alarm};
@@ -59,7 +60,7 @@ impl Shard {
         if run.machine.outcome().is_some() || !is_simple(row) {
             return self.create_then_load(start, reply);
         }
-        let (body, hash) = match chained(&run_hash(&start.id), row) {
+        let (body, hash) = match chained(&run_hash(&start.id), row, self.inner.limits.row_bytes()) {
             Ok(chained) => chained,
             Err(fault) => {
                 let _ = reply.send(Err(diverged(&start.id, &fault)));
@@ -67,7 +68,7 @@ impl Shard {
             }
         };
         let plan = run.plan(row, now);
-        run.hash = hash;
+        (run.hash, run.events) = (hash, events_of(row));
         run.state = standing(&run.machine.open(), |id| run.steps.get(id));
         let note = run.machine.take_status().map(|s| s.get().to_owned());
         let to = self.to.clone();

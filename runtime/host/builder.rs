@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::api::Abide;
 use super::inner::{Clock, Factory, Inner, Registered};
+use super::limits::Limits;
 use super::shard::Shard;
 use super::shutdown::Closing;
 use super::watch::Watch;
@@ -30,6 +31,7 @@ pub struct Builder {
     recover: bool,
     clock: Clock,
     checkpoint_at: i32,
+    limits: Limits,
 }
 
 fn system_clock() -> i64 {
@@ -47,6 +49,7 @@ impl Builder {
             recover: true,
             clock: Arc::new(system_clock),
             checkpoint_at: CHECKPOINT_AT,
+            limits: Limits::default(),
         }
     }
 
@@ -100,6 +103,12 @@ impl Builder {
         self
     }
 
+    /// How much a run may hold.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
     /// The same at another path.
     #[cfg(feature = "cli")]
     pub(crate) fn at(mut self, path: &Path) -> Self {
@@ -135,7 +144,7 @@ impl Builder {
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_SHARDS);
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel()).unzip();
         let inner = Inner::new(db, writer, self.workflows, self.resources, self.clock, senders, self.recover);
-        let inner = Arc::new(inner.with_files(place, unlock));
+        let inner = Arc::new(inner.with_files(place, unlock).with_limits(self.limits));
         for (i, from) in receivers.into_iter().enumerate() {
             let shard = Shard::new(inner.clone(), inner.shards[i].clone());
             let thread = std::thread::Builder::new().name(format!("abide-engine-{i}"));

@@ -11,6 +11,7 @@ use tokio::sync::{OnceCell, broadcast, oneshot};
 
 use super::attempt::text_of;
 use super::builder::Unlocker;
+use super::limits::Limits;
 use super::progress::Progress;
 use super::run::Settled;
 use super::shard::Msg;
@@ -62,6 +63,7 @@ pub(crate) struct Inner {
     pub(crate) owner: OnceCell<(Owner, i64)>,
     pub(crate) unlock: Unlocker,
     pub(crate) place: Arc<Place>,
+    pub(crate) limits: Limits,
     readers: Mutex<Vec<Reader>>,
     waiters: Mutex<HashMap<RunKey, Vec<Waiter>>>,
     /// Runs that this process was told to let go of: it takes them up again only when told so.
@@ -102,6 +104,7 @@ impl Inner {
             owner: OnceCell::new(),
             unlock: Unlocker::default(),
             place: Arc::default(),
+            limits: Limits::default(),
             readers: Mutex::default(),
             waiters: Mutex::default(),
             left: Mutex::default(),
@@ -111,6 +114,10 @@ impl Inner {
 
     pub(crate) fn with_files(self, place: Arc<Place>, unlock: Unlocker) -> Self {
         Self { unlock, place, ..self }
+    }
+
+    pub(crate) fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     pub(crate) fn now_ms(&self) -> i64 {

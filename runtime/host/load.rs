@@ -6,6 +6,7 @@ use abide_engine::event::{Command, Happened, HostEvent, Start};
 use abide_engine::{Chunk, ChunkTable, Fault, Machine, Row, StepId};
 
 use super::inner::{Definition, Made};
+use super::limits::events_of;
 use super::progress::{Progress, ProgressKind};
 use super::resident::{LettingGo, Resident};
 use super::run::Settled;
@@ -103,6 +104,11 @@ impl Shard {
             return Err(error);
         }
         crash::point("load.replayed");
+        if let Some(why) = self.inner.limits.no_more(run.events) {
+            let error = HostError::Environment { run: row.id, why };
+            self.give_up(key, epoch, &error);
+            return Err(error);
+        }
         let replayed = run.replayed;
         self.inner.tell(|| Progress { run: run.id.clone(), what: ProgressKind::Replayed { steps: replayed } });
         let (due, alarms) = run.alarms().into_iter().partition(|alarm| alarm.at <= now);
@@ -139,6 +145,7 @@ impl Resident {
             let mut parsed: Row = serde_json::from_str(&log.body)
                 .map_err(|e| Fault::Journal { why: format!("row {} is not a row of this version: {e}", log.id) })?;
             self.follow_children(&parsed);
+            self.events += events_of(&parsed);
             for event in std::mem::take(&mut parsed.host) {
                 match event {
                     HostEvent::Created(start) => created = Some((start, std::mem::take(&mut parsed.chunks))),
@@ -212,6 +219,7 @@ impl Resident {
             mending: false,
             looked_at: false,
             idle_since: 0,
+            events: 0,
             failures: 0,
             error: None,
             stopped_by: None,

@@ -66,7 +66,10 @@ impl Shard {
 
     /// Stops working on a run: whoever resumes it tries again.
     pub(crate) fn give_up(&self, key: RunKey, epoch: i64, error: &HostError) {
-        let why = error.to_string();
+        let why = match error {
+            HostError::Environment { why, .. } => why.clone(),
+            other => other.to_string(),
+        };
         drop(self.inner.writer.post(move |tx: &Tx<'_>| {
             let sql = "UPDATE heads SET owner = NULL WHERE run = ?1 AND epoch = ?2 AND owner IS NOT NULL";
             if tx.conn.execute(sql, [key, epoch])? == 1 {

@@ -54,6 +54,8 @@ pub(crate) struct Resident {
     pub(crate) looked_at: bool,
     /// Unix milliseconds since which nothing happened.
     pub(crate) idle_since: i64,
+    /// Events of its generation so far.
+    pub(crate) events: usize,
     /// Commits that failed in a row.
     pub(crate) failures: u32,
     /// Why it is parked, to be kept with its state.

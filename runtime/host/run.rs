@@ -223,6 +223,7 @@ impl Run {
         body: String,
         sender: Option<&str>,
     ) -> Result<bool, HostError> {
+        self.inner.limits.check(&format!("the {kind}"), body.len())?;
         let (key, now) = (self.key, self.inner.now_ms());
         let (name, sender) = (name.to_owned(), sender.map(str::to_owned));
         let sent = self

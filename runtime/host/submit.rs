@@ -4,6 +4,7 @@ use abide_engine::event::{Command, HostEvent, Outcome, Start};
 use abide_engine::{Error, ErrorKind, Fault, Json, Machine, Row, Seed, Wait};
 
 use super::api::fault_of_id;
+use super::limits::events_of;
 use super::mail::ChildEnd;
 use super::resident::{Act, Came, Committing, Ended, LettingGo, Resident, StepState};
 use super::standing::{running, standing};
@@ -41,13 +42,16 @@ impl Resident {
         let next = self.next_generation(shop, now)?;
         row.host.append(&mut self.host);
         let nothing = row.deliveries.is_empty() && row.host.is_empty();
-        let first = if nothing { None } else { Some(chained(&self.hash, &row)?) };
+        let most = shop.inner.limits.row_bytes();
+        let first = if nothing { None } else { Some(chained(&self.hash, &row, most)?) };
         let second = match &next {
-            Some(next) => Some(chained(first.as_ref().map_or(&self.hash, |(_, hash)| hash), next)?),
+            Some(next) => Some(chained(first.as_ref().map_or(&self.hash, |(_, hash)| hash), next, most)?),
             None => None,
         };
         let retired = next.as_ref().map(|_| self.retire_steps());
+        self.events += events_of(&row);
         if let Some(next) = &next {
+            self.events = events_of(next);
             let further = self.plan(next, now);
             plan.acts = further.acts;
             plan.children.extend(further.children);
@@ -134,7 +138,7 @@ impl Resident {
             }
         }
         self.host.clear();
-        let row = if row.host.is_empty() { None } else { Some(chained(&self.hash, &row)?) };
+        let row = if row.host.is_empty() { None } else { Some(chained(&self.hash, &row, usize::MAX)?) };
         let state = HeadState { status: "diverged", waiting_for: None, until_ms: None, release: true };
         let written = Written { row, fault: self.fault.clone(), ..Written::default() };
         let committing = Committing { delivered: Vec::new(), acts: Vec::new(), state, ended: None, retired: None };
@@ -272,9 +276,13 @@ pub(crate) fn created_row(workflow: &str, seed: Seed, input: Json) -> Option<Str
 }
 
 /// The text of a row and its hash in the chain.
-pub(crate) fn chained(before: &Hash, row: &Row) -> Result<(String, Hash), Fault> {
+pub(crate) fn chained(before: &Hash, row: &Row, most: usize) -> Result<(String, Hash), Fault> {
     let body = serde_json::to_string(row)
         .map_err(|e| Fault::Journal { why: format!("a turn cannot be written as JSON: {e}") })?;
+    if body.len() > most {
+        let why = format!("it holds {} bytes, and the limit is {most}: give steps less at once", body.len());
+        return Err(Fault::BadRequest { name: "a turn".to_owned(), why });
+    }
     let hash = row_hash(before, &body);
     Ok((body, hash))
 }

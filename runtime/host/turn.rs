@@ -17,6 +17,9 @@ use super::resident::{Arrived, Came, LettingGo, Resident, StepState};
 use super::shard::Msg;
 use crate::crash;
 
+/// Deliveries after which a turn ends although local steps would go on.
+const MOST_IN_A_TURN: usize = 1_000;
+
 /// What a turn needs of its shard.
 pub(crate) struct Shop<'a> {
     pub(crate) inner: &'a Arc<Inner>,
@@ -50,6 +53,13 @@ impl Resident {
         if self.fault.is_some() {
             return self.park_faulted(shop);
         }
+        if self.letting_go.is_none()
+            && let Some(why) = shop.inner.limits.no_more(self.events)
+        {
+            // What it has asked for by now is held, and what is under way and must not be cut off ends first.
+            self.let_go(LettingGo::Environment);
+            (self.error, self.stopped_by) = (Some(why.clone()), Some(why));
+        }
         let mut turn = Turn::default();
         let taken = self.play(shop, &mut turn).and_then(|()| self.submit(shop, &mut turn));
         if taken.is_err() {
@@ -62,7 +72,8 @@ impl Resident {
     fn play(&mut self, shop: &Shop<'_>, turn: &mut Turn) -> Result<(), Fault> {
         loop {
             self.deliver_arrived(shop, turn)?;
-            if !self.run_local_steps(shop)? {
+            // Local steps without an end are recorded now and then: from there on they are steps like any other.
+            if self.machine.pending().len() >= MOST_IN_A_TURN || !self.run_local_steps(shop)? {
                 return Ok(());
             }
         }

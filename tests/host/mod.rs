@@ -8,6 +8,7 @@ mod doubt;
 mod ends;
 mod faults;
 mod generations;
+mod limits;
 mod owners;
 mod rig;
 mod waits;
