@@ -16,6 +16,18 @@ pub enum Fault {
         /// What the code asks for.
         asked: String,
     },
+    /// The same code asked for something else when a turn was replayed as soon as it was over (a check for tests).
+    #[error(
+        "step `{id}`: the turn asked for {recorded}, and when it was replayed at once, the same code asked for {asked}"
+    )]
+    Unrepeated {
+        /// The step at which they part.
+        id: String,
+        /// What the turn asked for.
+        recorded: String,
+        /// What its replay asked for.
+        asked: String,
+    },
     /// A recorded value no longer fits the type that the code expects.
     #[error("step `{id}`: its recorded value does not fit the type the code expects now: {why}")]
     Unreadable {
@@ -66,6 +78,9 @@ impl Fault {
         match self {
             Self::Diverged { .. } => {
                 "put the code back, or gate the change with ctx.version(..), then resume; `abide show` lists what was recorded"
+            }
+            Self::Unrepeated { .. } => {
+                "the workflow depends on something that replay does not repeat (the clock, randomness, a HashMap's order, a global): take it from ctx.now(), ctx.random(..) or a step"
             }
             Self::Unreadable { .. } => {
                 "make the type read the recorded value (e.g. #[serde(default)] on a new field), then resume"

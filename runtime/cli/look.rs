@@ -18,6 +18,10 @@ use crate::{RunInfo, StepReport};
 /// The most characters of an input, output or error in a summary.
 const MOST: usize = 300;
 
+/// What a check of the chains cannot tell.
+const NOT_NOTICED: &str = "what cannot be noticed: a tail that was cut off together with the head that names it, and changes of what is in no \
+                           journal (messages not delivered yet, times, owners)";
+
 /// Opens the database, looks, and closes it.
 async fn looking<T>(session: &Session, look: impl FnOnce(&Opened) -> Result<T, Failure>) -> Result<T, Failure> {
     let opened = session.open(false).await?;
@@ -97,7 +101,7 @@ pub(crate) async fn verify(session: &Session, args: &Verify) -> Result<(), Failu
             verified.rows,
             verified.broken.len()
         ));
-        session.screen.say("a tail that was cut off together with the head that names it cannot be noticed");
+        session.screen.say(NOT_NOTICED);
     }
     if verified.broken.is_empty() {
         return Ok(());

@@ -29,6 +29,7 @@ pub struct Builder {
     resources: Resources,
     access: Access,
     recover: bool,
+    check_replay: bool,
     clock: Clock,
     checkpoint_at: i32,
     limits: Limits,
@@ -47,6 +48,7 @@ impl Builder {
             resources: Resources::default(),
             access: Access::Create,
             recover: true,
+            check_replay: false,
             clock: Arc::new(system_clock),
             checkpoint_at: CHECKPOINT_AT,
             limits: Limits::default(),
@@ -87,6 +89,14 @@ impl Builder {
     /// Whether to go on by itself with runs that dead processes left or that were sent something; on unless told otherwise.
     pub fn recover(mut self, recover: bool) -> Self {
         self.recover = recover;
+        self
+    }
+
+    /// For tests of workflows: replays each turn before it is committed, and delivers outcomes that came together in any order. A workflow that
+    /// depends on something that replay does not repeat (a clock, randomness, a `HashMap`'s order, a global) then parks as
+    /// diverged, naming the step, instead of doing so after the first crash. Each turn costs as much as all before it.
+    pub fn check_replay(mut self, check: bool) -> Self {
+        self.check_replay = check;
         self
     }
 
@@ -144,7 +154,8 @@ impl Builder {
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_SHARDS);
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel()).unzip();
         let inner = Inner::new(db, writer, self.workflows, self.resources, self.clock, senders, self.recover);
-        let inner = Arc::new(inner.with_files(place, unlock).with_limits(self.limits));
+        let inner =
+            Arc::new(inner.with_files(place, unlock).with_limits(self.limits).checking_replay(self.check_replay));
         for (i, from) in receivers.into_iter().enumerate() {
             let shard = Shard::new(inner.clone(), inner.shards[i].clone());
             let thread = std::thread::Builder::new().name(format!("abide-engine-{i}"));

@@ -60,6 +60,8 @@ pub(crate) struct Inner {
     pub(crate) progress: broadcast::Sender<Progress>,
     /// Goes on by itself with runs that others left or that were sent something.
     pub(crate) recover: bool,
+    /// For tests: each turn is replayed before it is committed, and outcomes that came together come in any order.
+    pub(crate) check_replay: bool,
     pub(crate) owner: OnceCell<(Owner, i64)>,
     pub(crate) unlock: Unlocker,
     pub(crate) place: Arc<Place>,
@@ -101,6 +103,7 @@ impl Inner {
             shards,
             progress: broadcast::channel(1024).0,
             recover,
+            check_replay: false,
             owner: OnceCell::new(),
             unlock: Unlocker::default(),
             place: Arc::default(),
@@ -118,6 +121,10 @@ impl Inner {
 
     pub(crate) fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    pub(crate) fn checking_replay(self, check_replay: bool) -> Self {
+        Self { check_replay, ..self }
     }
 
     pub(crate) fn now_ms(&self) -> i64 {

@@ -43,7 +43,7 @@ impl Shard {
                 return Ok(None);
             }
             let journal = reader.journal(&row)?;
-            let body = row.definition.map(|key| reader.definition(key)).transpose()?.flatten();
+            let body = reader.definition_of(&row)?;
             let definition = Definition { body, root: row.root.clone() };
             Ok(Some(Read { row, journal, definition }))
         })

@@ -13,7 +13,7 @@ use super::attempt::text_of;
 use super::inner::{Definition, Inner, Made};
 use crate::HostError;
 use crate::report::{Divergence, Replayed};
-use crate::store::{LogRow, RunRow};
+use crate::store::{LogRow, RunKey, RunRow};
 
 impl Abide {
     /// Runs the code of this process against the journal of a run, without calling anything, and says where they part.
@@ -36,7 +36,7 @@ fn replay(inner: &Arc<Inner>, id: &str) -> Result<Replayed, HostError> {
     let (run, journal, definition) = inner.read(|reader| {
         let run = reader.find(id)?;
         let journal = reader.whole_journal(&run)?;
-        let body = run.definition.map(|key| reader.definition(key)).transpose()?.flatten();
+        let body = reader.definition_of(&run)?;
         let definition = Definition { body, root: run.root.clone() };
         Ok((run, journal, definition))
     })?;
@@ -60,6 +60,31 @@ fn replay(inner: &Arc<Inner>, id: &str) -> Result<Replayed, HostError> {
     inner.workflow(&run.id, &run.workflow, &definition)?;
     replayed.divergences.extend(playing.take().and_then(Generation::end));
     Ok(replayed)
+}
+
+/// Replays the generation so far, and the turn that is about to be committed after this head, in a machine of its own: code that does not
+/// repeat itself is noticed before anything of it is kept. For tests: each turn costs as much as all before it.
+pub(super) fn repeat(inner: &Inner, key: RunKey, head: i64, turn: &Row, machine: &Machine) -> Result<(), Fault> {
+    let found = inner.read(|reader| {
+        let run = reader.run(key)?.ok_or_else(|| HostError::NoSuchRun { run: key.to_string() })?;
+        let journal = reader.journal(&run)?;
+        Ok((run, journal))
+    });
+    // What cannot be read, or is somebody else's by now, the commit itself tells of.
+    let Some((run, journal)) = found.ok().filter(|(run, _)| run.head == head) else { return Ok(()) };
+    let unreadable = |why: String| Fault::Journal { why };
+    let made = Made { workflow: machine.workflow(), resources: machine.resources() };
+    let mut generation = Generation::new(&run, made, 0);
+    for log in &journal {
+        generation.row(read(&run, log).map_err(|e| unreadable(e.to_string()))?);
+    }
+    let text = serde_json::to_string(turn).map_err(|e| unreadable(e.to_string()))?;
+    generation.row(serde_json::from_str(&text).map_err(|e| unreadable(e.to_string()))?);
+    match generation.fault() {
+        None => Ok(()),
+        Some(Fault::Diverged { id, recorded, asked }) => Err(Fault::Unrepeated { id, recorded, asked }),
+        Some(other) => Err(other),
+    }
 }
 
 fn read(run: &RunRow, log: &LogRow) -> Result<Row, HostError> {
@@ -110,8 +135,11 @@ impl Generation {
 
     /// What it came to.
     fn end(self) -> Option<Divergence> {
-        let fault = self.fault.clone().or_else(|| self.machine.fault()).or_else(|| self.other_end());
-        fault.map(|fault| Divergence::of(self.number, &fault))
+        self.fault().map(|fault| Divergence::of(self.number, &fault))
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        self.fault.clone().or_else(|| self.machine.fault()).or_else(|| self.other_end())
     }
 
     /// A run that ends the same way, with another result: no turn asked for anything else, and still it is not what was recorded.

@@ -123,7 +123,7 @@ impl Run {
     pub fn definition(&self) -> Result<Definition, HostError> {
         self.inner.read(|reader| {
             let row = reader.run(self.key)?.ok_or_else(|| HostError::NoSuchRun { run: self.id.clone() })?;
-            let body = row.definition.map(|key| reader.definition(key)).transpose()?.flatten();
+            let body = reader.definition_of(&row)?;
             Ok(Definition { body, root: row.root })
         })
     }

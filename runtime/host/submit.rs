@@ -37,6 +37,9 @@ impl Resident {
     pub(crate) fn submit(&mut self, shop: &Shop<'_>, turn: &mut Turn) -> Result<(), Fault> {
         let now = shop.inner.now_ms();
         let mut row = self.machine.take_row().unwrap_or_default();
+        if shop.inner.check_replay && !row.deliveries.is_empty() {
+            super::replay::repeat(shop.inner, self.key, self.head, &row, &self.machine)?;
+        }
         let mut plan = self.plan(&row, now);
         let ended = self.ended()?;
         let next = self.next_generation(shop, now)?;

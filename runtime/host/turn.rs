@@ -44,6 +44,18 @@ struct Over {
     result: Result<Json, Error>,
 }
 
+/// Puts the outcomes of attempts that came together into any order: none is promised. For tests.
+fn shuffle_outcomes(waiting: &mut VecDeque<Arrived>) {
+    let is_outcome = |one: &Arrived| matches!(one.what, Came::Attempt { .. });
+    let places: Vec<usize> = (0..waiting.len()).filter(|i| waiting.get(*i).is_some_and(is_outcome)).collect();
+    for (left, place) in places.iter().enumerate().rev() {
+        let random = u128::from_le_bytes(crate::random::bytes16());
+        if let Some(other) = places.get((random % (left as u128 + 1)) as usize) {
+            waiting.swap(*place, *other);
+        }
+    }
+}
+
 impl Resident {
     /// Takes a turn if there is something to deliver or to record, and hands it to the writer.
     pub(crate) fn turn(&mut self, shop: &Shop<'_>) -> Result<(), Fault> {
@@ -81,7 +93,7 @@ impl Resident {
 
     /// Delivers what came, in the order of time.
     fn deliver_arrived(&mut self, shop: &Shop<'_>, turn: &mut Turn) -> Result<(), Fault> {
-        self.gather(turn);
+        self.gather(turn, shop.inner.check_replay);
         while let Some(one) = turn.waiting.pop_front() {
             let moved = match one.what {
                 Came::Attempt { id, n, serial, result } => {
@@ -94,18 +106,21 @@ impl Resident {
             };
             // A message that nobody waited for may have found its waiter now.
             if moved && !self.mail.is_empty() {
-                self.gather(turn);
+                self.gather(turn, shop.inner.check_replay);
             }
         }
         Ok(())
     }
 
     /// Adds what came and the messages that were not delivered to what waits, in the order of time.
-    fn gather(&mut self, turn: &mut Turn) {
+    fn gather(&mut self, turn: &mut Turn, shuffles: bool) {
         turn.waiting.extend(self.arrived.drain(..));
         let mail = self.mail.drain(..);
         turn.waiting.extend(mail.map(|m| Arrived { at: m.at_ms, order: Arrival::Inbox, what: Came::Mail(m) }));
         in_order(turn.waiting.make_contiguous(), |a| (a.at, a.order));
+        if shuffles {
+            shuffle_outcomes(&mut turn.waiting);
+        }
     }
 
     fn attempt_over(&mut self, shop: &Shop<'_>, turn: &mut Turn, over: Over, at: i64) -> Result<bool, Fault> {

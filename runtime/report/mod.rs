@@ -138,6 +138,7 @@ impl RunReport {
 struct Reading {
     table: ChunkTable,
     steps: steps::Steps,
+    workflow: Option<String>,
     input: Option<Json>,
     outcome: Option<Outcome>,
     generation: u32,
@@ -152,12 +153,14 @@ impl Reading {
             let mut table = ChunkTable::default();
             table.learn(row.chunks);
             self.input = table.decode(&start.input).ok();
+            self.workflow = Some(start.workflow.clone());
             return Ok(());
         }
         self.table.learn(row.chunks);
         for delivery in row.deliveries {
             if let abide_engine::event::Happened::Start(start) = &delivery.on {
                 self.input = Some(self.value(&start.input)?);
+                self.workflow = Some(start.workflow.clone());
                 self.generation = start.seed.generation;
             }
             self.steps.happened(&delivery, &self.table).map_err(|e| format!("row {}: {e}", log.id))?;

@@ -1,5 +1,6 @@
 //! Reading runs, their journals and their inboxes. It never writes and never holds a read transaction for long.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -209,9 +210,35 @@ impl Reader {
         Ok(any.is_some())
     }
 
-    /// The body of a definition.
-    pub(crate) fn definition(&self, key: i64) -> Result<Option<String>, HostError> {
-        self.one("SELECT body FROM definitions WHERE key = ?1", &key, |row| row.get(0))
+    /// What a run carries besides its input; what does not match its hash is not used.
+    pub(crate) fn definition_of(&self, run: &RunRow) -> Result<Option<String>, HostError> {
+        let Some(key) = run.definition else { return Ok(None) };
+        let broken = |why: &str| HostError::Journal { run: run.id.clone(), why: format!("its definition {why}") };
+        let sql = "SELECT hash, CAST(body AS BLOB) FROM definitions WHERE key = ?1";
+        let found = self.one(sql, &key, |row| Ok((row.get::<_, Hash>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+        let (hash, body) = found.ok_or_else(|| broken("is missing"))?;
+        if *blake3::hash(&body).as_bytes() != hash {
+            return Err(broken("does not match its hash: it was changed"));
+        }
+        String::from_utf8(body).map(Some).map_err(|_| broken("is not text"))
+    }
+
+    /// How many rows the log holds for each run, in its chain or not.
+    pub(crate) fn row_counts(&self) -> Result<HashMap<RunKey, usize>, HostError> {
+        let sql = "SELECT run, count(*) FROM log WHERE id > ?1 GROUP BY run";
+        let counts = self.many(sql, &0, |row| Ok((row.get::<_, RunKey>(0)?, row.get::<_, i64>(1)? as usize)))?;
+        Ok(counts.into_iter().collect())
+    }
+
+    /// How many rows the log holds for this run, in its chain or not.
+    pub(crate) fn row_count(&self, run: RunKey) -> Result<usize, HostError> {
+        let count = self.one("SELECT count(*) FROM log WHERE run = ?1", &run, |row| row.get::<_, i64>(0))?;
+        Ok(count.unwrap_or(0) as usize)
+    }
+
+    /// The hash of the input that a run was created with.
+    pub(crate) fn input_hash(&self, run: RunKey) -> Result<Option<Hash>, HostError> {
+        self.one("SELECT input_hash FROM runs WHERE key = ?1", &run, |row| row.get(0))
     }
 
     /// The messages that wait in a run's inbox, oldest first.
@@ -267,7 +294,7 @@ impl Reader {
 
     fn chain(&self, run: &RunRow, base: Option<i64>) -> Result<Vec<LogRow>, HostError> {
         let broken = |why: String| HostError::Journal { run: run.id.clone(), why };
-        let (mut rows, before) = patiently(|| self.walk(base, run.head))?.map_err(broken)?;
+        let (mut rows, before) = patiently(|| self.walk(run.key, base, run.head))?.map_err(broken)?;
         rows.reverse();
         let mut hash = match before {
             Some(id) => self.hash_of(id)?.ok_or_else(|| broken(format!("row {id} is missing")))?,
@@ -290,9 +317,9 @@ impl Reader {
     }
 
     /// Walks back from `head` to `base`, or to the first row; also the row before that. Or says what is wrong with the chain.
-    fn walk(&self, base: Option<i64>, head: i64) -> rusqlite::Result<Result<Walked, String>> {
+    fn walk(&self, run: RunKey, base: Option<i64>, head: i64) -> rusqlite::Result<Result<Walked, String>> {
         let mut statement =
-            self.conn.prepare_cached("SELECT id, prev, hash, body FROM log WHERE id <= ?1 ORDER BY id DESC")?;
+            self.conn.prepare_cached("SELECT id, prev, hash, body, run FROM log WHERE id <= ?1 ORDER BY id DESC")?;
         let mut out = Vec::new();
         let mut next = head;
         loop {
@@ -308,6 +335,9 @@ impl Reader {
                         break;
                     }
                     continue;
+                }
+                if row.get::<_, RunKey>(4)? != run {
+                    return Ok(Err(format!("row {id} says that it is another run's")));
                 }
                 let prev: Option<i64> = row.get(1)?;
                 let Ok(body) = row.get_ref(3)?.as_str() else {

@@ -1,5 +1,6 @@
 //! Upgrades: journals of the past against the code of now. `changed` catches code that does something else than was recorded, `gates` lets old and
-//! new runs both finish, `corpus` replays journals that earlier builds wrote, `tampered` finds whatever was done to a journal. They fix nothing.
+//! new runs both finish, `corpus` replays journals that earlier builds wrote, `tampered` finds whatever was done to a journal, `repeated` finds code
+//! that does not repeat itself. They fix nothing.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,8 +11,14 @@ use abide::Builder;
 use abide::prelude::*;
 use tempfile::TempDir;
 
+mod acts;
 mod changed;
+mod corpus;
+mod flows;
 mod gates;
+mod repeated;
+mod stories;
+mod tampered;
 
 /// The longest that anything is waited for: a hang fails, and nothing depends on how long it takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,11 +30,14 @@ const BEGINNING: i64 = 1_800_000_000_000;
 struct Desk {
     dir: TempDir,
     clock: Arc<AtomicI64>,
+    /// Where steps wait that are to be under way.
+    gate: Arc<tokio::sync::watch::Sender<bool>>,
 }
 
 impl Desk {
     fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), clock: Arc::new(AtomicI64::new(BEGINNING)) }
+        let gate = Arc::new(tokio::sync::watch::channel(false).0);
+        Self { dir: tempfile::tempdir().unwrap(), clock: Arc::new(AtomicI64::new(BEGINNING)), gate }
     }
 
     fn db(&self) -> PathBuf {
