@@ -67,6 +67,11 @@ pub(super) enum Act {
     Resume {
         run: String,
     },
+    /// The binary is called with these words and ends with this code: for the runs of agents.
+    Words {
+        words: Vec<String>,
+        code: i32,
+    },
     /// Opens the gate of steps that wait while a journal is recorded.
     Open,
 }
@@ -95,6 +100,7 @@ pub(super) async fn act(desk: &Desk, abide: &Abide, act: &Act) {
         Act::Cancel { run: id } => run(id).cancel().await.unwrap(),
         Act::Pause { run: id } => run(id).pause().await.unwrap(),
         Act::Advance { ms } => desk.advance(Duration::from_millis(*ms)),
+        Act::Words { .. } => panic!("that is for the binary"),
         Act::Open => drop(desk.gate.send_replace(true)),
         Act::Resume { run } => drop(within(abide.resume(run, false)).await),
     }

@@ -12,10 +12,12 @@ use abide::prelude::*;
 use tempfile::TempDir;
 
 mod acts;
+mod agents;
 mod changed;
 mod corpus;
 mod flows;
 mod gates;
+mod journal;
 mod repeated;
 mod stories;
 mod tampered;
