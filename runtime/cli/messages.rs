@@ -123,7 +123,7 @@ pub(crate) async fn resolve(session: &Session, args: &Resolve) -> Result<(), Fai
         let mut said = Vec::new();
         for step in steps {
             let (what, result, message) = verdict.clone().for_step(step, &redactor)?;
-            let new = run.resolve(&step.id, what, result, message.as_deref()).await?;
+            let new = run.resolve_shown(step, what, result, message.as_deref()).await?;
             let kind = match what {
                 Verdict::Retry => "retry",
                 Verdict::Landed => "result",

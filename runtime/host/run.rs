@@ -306,22 +306,38 @@ impl Run {
         message: Option<&str>,
     ) -> Result<bool, HostError> {
         let report = self.report()?;
-        let found = report.steps.iter().find(|s| s.id == step);
-        let Some(doubt) = found.filter(|s| s.status == "in_doubt") else {
-            let why = match found {
-                Some(found) => format!("step `{step}` of run `{}` is not in doubt: it is {}", self.id, found.status),
-                None => format!("run `{}` has no step `{step}`", self.id),
-            };
-            return Err(HostError::Step {
-                why,
-                help: format!("`abide show {}` lists its steps and their status", self.id),
-            });
+        let found = report.steps.iter().find(|s| s.id == step).cloned();
+        let Some(shown) = found else {
+            return Err(self.no_doubt(format!("run `{}` has no step `{step}`", self.id)));
         };
-        let (generation, attempt, message) = (report.run.generation, doubt.attempts, message.map(str::to_owned));
+        self.resolve_shown(&shown, verdict, result, message).await
+    }
+
+    /// Like [`Self::resolve`], of the attempt that was shown: if another one is in doubt by now, or none, it is refused.
+    pub async fn resolve_shown(
+        &self,
+        shown: &StepReport,
+        verdict: Verdict,
+        result: Option<Json>,
+        message: Option<&str>,
+    ) -> Result<bool, HostError> {
+        let (step, report) = (&shown.id, self.report()?);
+        let now = report.steps.iter().find(|s| s.id == *step);
+        if shown.status != "in_doubt"
+            || !now.is_some_and(|now| now.status == "in_doubt" && now.attempts == shown.attempts)
+        {
+            let is = now.map_or(shown.status, |now| now.status);
+            return Err(self.no_doubt(format!("step `{step}` of run `{}` is not in doubt: it is {is}", self.id)));
+        }
+        let (generation, attempt, message) = (report.run.generation, shown.attempts, message.map(str::to_owned));
         let body = text_of("the verdict", &Resolve { verdict, result, message, generation, attempt })?;
         // A word that was refused leaves room for a better one.
-        let sender = format!("resolve:{generation}:{step}:{attempt}:{}", doubt.refused);
+        let sender = format!("resolve:{generation}:{step}:{attempt}:{}", shown.refused);
         self.send("resolve", step, body, Some(&sender)).await
+    }
+
+    fn no_doubt(&self, why: String) -> HostError {
+        HostError::Step { why, help: format!("`abide show {}` lists its steps and their status", self.id) }
     }
 
     /// Asks for the run to be cancelled: its open futures return an error, and it may clean up.

@@ -135,34 +135,45 @@ impl Steps {
 
     pub(super) fn host(&mut self, event: HostEvent) {
         match event {
-            HostEvent::Attempt { id, n, .. } => self.edit(&id, |step| (step.status, step.attempts) = ("running", n)),
-            HostEvent::Retry { id, n, error, .. } => self.edit(&id, |step| {
+            HostEvent::Attempt { id, n, .. } => {
+                self.edit_open(&id, |step| (step.status, step.attempts) = ("running", n))
+            }
+            HostEvent::Retry { id, n, error, .. } => self.edit_open(&id, |step| {
                 (step.status, step.attempts) = ("retrying", n);
                 step.error = Some(error.message().to_owned());
             }),
-            HostEvent::InDoubt { id, n, why, .. } => self.edit(&id, |step| {
+            HostEvent::InDoubt { id, n, why, .. } => self.edit_open(&id, |step| {
                 (step.status, step.attempts, step.error, step.refused) = ("in_doubt", n, Some(why), 0);
             }),
-            HostEvent::Undecided { id, by, why, .. } => self.edit(&id, |step| {
+            HostEvent::Undecided { id, by, why, .. } => self.edit_open(&id, |step| {
                 step.refused += u32::from(by == By::Person);
                 step.error = Some(step.error.take().map_or(why.clone(), |doubt| format!("{doubt}; {why}")));
             }),
-            HostEvent::Parked { id, n, error, .. } => self.edit(&id, |step| {
+            HostEvent::Parked { id, n, error, .. } => self.edit_open(&id, |step| {
                 (step.status, step.attempts, step.error) = ("retrying", n, Some(error));
             }),
             HostEvent::Resolved { id, verdict, by, at } => self.edit(&id, |step| {
                 (step.resolved, step.resolved_by, step.resolved_ms) = (Some(verdict), Some(by), Some(at));
             }),
             // Known, and taken as soon as the run goes on.
-            HostEvent::Outcome { id, n, at, out: Some(out), .. } => self.edit(&id, |step| {
+            HostEvent::Outcome { id, n, at, out: Some(out), .. } => self.edit_open(&id, |step| {
                 (step.status, step.attempts, step.ended_ms, step.output) = ("completed", n, Some(at), Some(out));
             }),
-            HostEvent::Outcome { id, n, error, .. } => self.edit(&id, |step| {
+            HostEvent::Outcome { id, n, error, .. } => self.edit_open(&id, |step| {
                 (step.status, step.attempts, step.error) = ("retrying", n, error.map(|e| e.message().to_owned()));
             }),
-            HostEvent::Held { id, .. } => self.edit(&id, |step| step.status = "scheduled"),
+            HostEvent::Held { id, .. } => self.edit_open(&id, |step| step.status = "scheduled"),
             _ => {}
         }
+    }
+
+    /// A row's deliveries come before what the host records with them: what has ended stays so.
+    fn edit_open(&mut self, id: &StepId, change: impl FnOnce(&mut StepReport)) {
+        self.edit(id, |step| {
+            if step.ended_ms.is_none() {
+                change(step);
+            }
+        });
     }
 
     fn edit(&mut self, id: &StepId, change: impl FnOnce(&mut StepReport)) {

@@ -88,6 +88,11 @@ fn a_run_that_a_living_process_works_on_is_left_to_it() {
     project.abide(&["resolve", "r", "--result", &result]).is(0);
     assert_eq!(project.abide(&["resume", "r", "--trust"]).is(0).stdout, "over\n");
     assert_eq!((project.calls().len(), model.count()), (2, 3), "nothing was called again");
+    let step = &project.show("r")["steps"][4];
+    assert_eq!(
+        (&step["status"], &step["resolved"], &step["resolved_by"]),
+        (&json!("completed"), &json!("landed"), &json!("person"))
+    );
 }
 
 /// A call that hangs, of which `fix_find` answers this.

@@ -143,7 +143,7 @@ fn the_doctor_finds_what_is_missing() {
     project.abide(&["trust"]).is(0);
     let healthy = project.abide(&["doctor", "--json"]).is(0).json();
     assert!(
-        healthy["checks"].as_array().unwrap().iter().any(|c| c["name"] == "server fix" && c["detail"] == "5 tools")
+        healthy["checks"].as_array().unwrap().iter().any(|c| c["name"] == "server fix" && c["detail"] == "9 tools")
     );
     project.key = String::new();
     project.settings(&model, "[models.keyless]\nprovider = \"openai\"\nmodel = \"x\"\napi_key = \"${NO_SUCH_KEY}\"\n");

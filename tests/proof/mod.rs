@@ -2,6 +2,7 @@
 //! fixed seed; `just proof` runs all of them whole. They print counts and never times, and each is tried against mutants that it must catch.
 
 mod dice;
+mod doubt;
 mod kills;
 mod mutants;
 mod power;

@@ -87,10 +87,21 @@ fn tools() -> Vec<Value> {
         json!({"name": name, "description": format!("does {name}"), "inputSchema": {"type": "object"},
             "annotations": {"readOnlyHint": read_only}})
     };
-    vec![tool("read", true), tool("write", false), tool("hang", false), tool("slow", true), tool("find", true)]
+    vec![
+        tool("read", true),
+        tool("write", false),
+        tool("hang", false),
+        tool("slow", true),
+        tool("find", true),
+        tool("peek", false),
+        tool("put", false),
+        tool("pay", false),
+        tool("wire", false),
+    ]
 }
 
-/// Writes the call down. `hang` is never answered; `find` answers with what the arguments say under `find`.
+/// Writes the call down. `hang` is never answered; `find` answers with what the arguments say under `find`; any other is not answered
+/// as often as they say under `stall`.
 fn call(log: &Path, params: &Value) -> Option<Value> {
     let line = json!({"name": params["name"], "arguments": params["arguments"], "key": params["_meta"][KEY]});
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
@@ -100,6 +111,12 @@ fn call(log: &Path, params: &Value) -> Option<Value> {
     if params["name"] == "find" {
         let found = &params["arguments"]["find"];
         return Some(json!({"content": [{"type": "text", "text": found.to_string()}], "structuredContent": found}));
+    }
+    // As often as the arguments say, this very call is not answered.
+    let before =
+        std::fs::read_to_string(log).unwrap().lines().filter(|known| *known == line.to_string()).count() as u64;
+    if params["arguments"]["stall"].as_u64().is_some_and(|stall| before <= stall) {
+        return None;
     }
     (params["name"] != "hang").then(|| json!({"content": [{"type": "text", "text": text}], "isError": false}))
 }
