@@ -136,7 +136,7 @@ impl Steps {
     pub(super) fn host(&mut self, event: HostEvent) {
         match event {
             HostEvent::Attempt { id, n, .. } => {
-                self.edit_open(&id, |step| (step.status, step.attempts) = ("running", n))
+                self.edit_open(&id, |step| (step.status, step.attempts) = ("running", n));
             }
             HostEvent::Retry { id, n, error, .. } => self.edit_open(&id, |step| {
                 (step.status, step.attempts) = ("retrying", n);
