@@ -113,8 +113,8 @@ fn call(log: &Path, params: &Value) -> Option<Value> {
         return Some(json!({"content": [{"type": "text", "text": found.to_string()}], "structuredContent": found}));
     }
     // As often as the arguments say, this very call is not answered.
-    let before =
-        std::fs::read_to_string(log).unwrap().lines().filter(|known| *known == line.to_string()).count() as u64;
+    let line = line.to_string();
+    let before = std::fs::read_to_string(log).unwrap().lines().filter(|known| *known == line).count() as u64;
     if params["arguments"]["stall"].as_u64().is_some_and(|stall| before <= stall) {
         return None;
     }
