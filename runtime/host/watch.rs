@@ -111,7 +111,8 @@ fn look(inner: &Arc<Inner>, seen: &mut Seen) -> Result<(), HostError> {
 /// Takes up the runs that dead processes left, or that are due and nobody's.
 fn adopt_orphans(inner: &Arc<Inner>, reader: &Reader, own: i64) -> Result<(), HostError> {
     let now = inner.now_ms();
-    let orphans = reader.orphans(own, now)?;
+    let wanted = |key, workflow: &str| inner.knows(workflow) && !inner.was_left(key);
+    let orphans = reader.orphans(own, now, wanted)?;
     for key in orphans {
         crash::point("orphan.found");
         let inner = inner.clone();

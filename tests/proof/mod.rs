@@ -6,6 +6,8 @@ mod doubt;
 mod kills;
 mod mutants;
 mod power;
+#[cfg(unix)]
+mod owners;
 mod upgrades;
 mod vfs;
 

@@ -15,6 +15,11 @@ impl Ledger {
         Self(folder.join("ledger"))
     }
 
+    /// The ledger in this file.
+    pub fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
     /// Writes a line. Another process's line never lies inside it, and a killed process leaves it whole or not at all.
     pub fn write(&self, line: &str) {
         let mut file = File::options().append(true).create(true).open(&self.0).unwrap();

@@ -3,7 +3,7 @@
 //! what a power failure does.
 
 mod judge;
-mod ledger;
+pub mod ledger;
 mod load;
 
 use std::collections::BTreeMap;
