@@ -6,9 +6,10 @@ use tokio::sync::oneshot;
 
 use super::inner::{Definition, Made};
 use super::limits::events_of;
+use super::load::Why;
 use super::resident::{Act, Committing, Resident};
 use super::run::StartRun;
-use super::shard::{Msg, Shard, alarm};
+use super::shard::{Early, Msg, Shard, alarm};
 use super::standing::standing;
 use super::submit::{Plan, chained, diverged};
 use crate::store::{self, Started, Tail, run_hash};
@@ -84,6 +85,7 @@ impl Shard {
             ..start.job(body, hash, now, done)
         };
         run.first_acts(plan);
+        self.beginning += 1;
         self.residents.insert(token, run);
         self.inner.writer.submit(Box::new(job));
     }
@@ -104,6 +106,7 @@ impl Shard {
     /// The commit of a run's start has returned.
     pub(crate) fn begun(&mut self, token: u64, result: Result<Started, HostError>, reply: StartReply) {
         crash::point("start.committed");
+        self.beginning = self.beginning.saturating_sub(1);
         if let (Ok(Started::New { key, head }), Some(run)) = (&result, self.residents.get_mut(&token)) {
             (run.key, run.epoch, run.head) = (*key, 1, *head);
             let tail = Tail { head: *head, hash: run.hash, ..Tail::default() };
@@ -113,6 +116,21 @@ impl Shard {
             self.remove(token);
         }
         let _ = reply.send(result);
+        for early in std::mem::take(&mut self.early) {
+            match early {
+                Early::News(key) => self.inbox(key),
+                Early::Load(key, epoch) => {
+                    if let Err(error) = self.load(key, epoch, Why::Claimed) {
+                        tracing::warn!(key, %error, "a run cannot be worked on");
+                    }
+                }
+            }
+        }
+    }
+
+    /// True if the start of a run of this id is being committed.
+    pub(crate) fn begins(&self, id: &str) -> bool {
+        self.beginning > 0 && self.residents.values().any(|run| run.key == 0 && *run.id == *id)
     }
 }
 

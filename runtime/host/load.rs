@@ -10,7 +10,7 @@ use super::limits::events_of;
 use super::progress::{Progress, ProgressKind};
 use super::resident::{LettingGo, Resident};
 use super::run::Settled;
-use super::shard::{Shard, alarm};
+use super::shard::{Early, Shard, alarm};
 use super::submit::diverged;
 use super::take_up::Left;
 use crate::store::{LogRow, RunKey, RunRow, is_ended, run_hash};
@@ -64,6 +64,11 @@ impl Shard {
         }
         self.forget_sleeping(key);
         match self.read_run(key, epoch) {
+            // Its start has been committed, and the news of that is on its way: it is not to be here twice.
+            Ok(Some(read)) if self.begins(&read.row.id) => {
+                self.early.push(Early::Load(key, epoch));
+                Ok(())
+            }
             Ok(Some(read)) => {
                 crash::point("load.read");
                 self.bring(read, why)

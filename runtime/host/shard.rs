@@ -62,6 +62,14 @@ pub(crate) enum Timed {
     Look(u64),
 }
 
+/// What came for a run before its start was known to be committed.
+pub(crate) enum Early {
+    /// A message.
+    News(RunKey),
+    /// It is to be loaded.
+    Load(RunKey, i64),
+}
+
 pub(crate) struct Shard {
     pub(crate) inner: Arc<Inner>,
     pub(crate) to: mpsc::Sender<Msg>,
@@ -74,6 +82,9 @@ pub(crate) struct Shard {
     pub(crate) mending: Vec<(Instant, u64)>,
     /// How many timers there may be before those that are nobody's are thrown out.
     pub(crate) most_timers: usize,
+    /// Runs whose start is being committed, and what came for runs that are not here meanwhile: their start may return after it.
+    pub(crate) beginning: usize,
+    pub(crate) early: Vec<Early>,
     /// Runs that may have something to do.
     touched: Vec<u64>,
     next_token: u64,
@@ -100,6 +111,8 @@ impl Shard {
             timers: BinaryHeap::new(),
             mending: Vec::new(),
             most_timers: 0,
+            beginning: 0,
+            early: Vec::new(),
             touched: Vec::new(),
             next_token: 1,
             stopping: None,

@@ -11,7 +11,7 @@ use super::inner::Inner;
 use super::shard::Msg;
 use super::watch::Watch;
 use crate::crash;
-use crate::store::Tx;
+use crate::store::{Tx, release};
 
 /// How long a shutdown waits for attempts that must not be cut off.
 const GRACE: Duration = Duration::from_secs(10);
@@ -62,7 +62,7 @@ impl Closing {
             let id = *id;
             // Its row goes when the next process registers: no commit for that alone.
             let owns = inner.read(|reader| reader.owns_runs(id)).unwrap_or(true);
-            let let_go = move |tx: &Tx<'_>| tx.conn.execute("UPDATE heads SET owner = NULL WHERE owner = ?1", [id]);
+            let let_go = move |tx: &Tx<'_>| release(tx, "owner = ?1", &[&id]);
             if !owns || matches!(inner.writer.post(let_go).blocking_recv(), Ok(Ok(_))) {
                 crash::point("shutdown.released");
                 owner.leave();

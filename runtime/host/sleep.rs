@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 
 use super::load::Why;
-use super::shard::{Shard, Timed};
-use crate::store::{RunKey, Tx};
+use super::shard::{Early, Shard, Timed};
+use crate::store::{RunKey, Tx, release};
 
 /// A run that waits at least this long is let out of memory.
 const EVICT_MS: i64 = 1_000;
@@ -34,6 +34,9 @@ impl Shard {
             self.read_inbox(token);
             self.touch(token);
         } else {
+            if self.beginning > 0 {
+                self.early.push(Early::News(key));
+            }
             self.wake(key);
         }
     }
@@ -69,9 +72,7 @@ impl Shard {
 
     /// Releases a run that is not in memory.
     pub(crate) fn release_sleeping(&self, key: RunKey, epoch: i64) {
-        drop(self.inner.writer.post(move |tx: &Tx<'_>| {
-            tx.conn.execute("UPDATE heads SET owner = NULL WHERE run = ?1 AND epoch = ?2", [key, epoch])
-        }));
+        drop(self.inner.writer.post(move |tx: &Tx<'_>| release(tx, "run = ?1 AND epoch = ?2", &[&key, &epoch])));
     }
 
     /// Has a run that has nothing to do looked at, when it has waited for a moment.

@@ -84,6 +84,8 @@ pub(crate) struct Append {
     pub(crate) ending: Option<Ending>,
     /// For a run that parks: the newest message that it has seen. It does not park over a newer one, which nobody would tell it of.
     pub(crate) parks_after: Option<i64>,
+    /// It is let go of whatever came: over a message that it has not seen it stands as interrupted, so that somebody goes on with it.
+    pub(crate) lets_go: bool,
     pub(crate) owner: i64,
     /// What the run says of itself.
     pub(crate) note: Option<String>,
@@ -245,7 +247,11 @@ pub(super) fn send(
 impl Job for Append {
     fn apply(&mut self, tx: &Tx<'_>) -> rusqlite::Result<()> {
         let news = self.has_news(tx)?;
-        self.tail = Tail { head: self.head, hash: self.hash, own_inbox: news, kept: news, ..Tail::default() };
+        if let Some(state) = self.state.as_mut().filter(|_| news && self.lets_go) {
+            *state = HeadState { status: "running", waiting_for: None, until_ms: None, release: true };
+        }
+        let kept = news && !self.lets_go;
+        self.tail = Tail { head: self.head, hash: self.hash, own_inbox: kept, kept, ..Tail::default() };
         self.fenced = false;
         let first = self.row.as_ref().map(|_| tx.next_log_id());
         let second = self.next_generation.as_ref().map(|_| tx.next_log_id());

@@ -190,3 +190,14 @@ impl Claim {
         Ok(Claimed::Ours { epoch: epoch + 1 })
     }
 }
+
+/// Lets go of the runs for which `which` holds, as they stand. One that has a message stands as interrupted: those who were told of the
+/// message when it had an owner look at it no more.
+pub(crate) fn release(tx: &Tx<'_>, which: &str, values: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<usize> {
+    let interrupt = format!(
+        "UPDATE heads SET status = 'running', waiting_for = NULL, until_ms = NULL WHERE {which} AND status = 'waiting'
+         AND EXISTS (SELECT 1 FROM inbox WHERE inbox.run = heads.run AND body IS NOT NULL)"
+    );
+    tx.conn.execute(&interrupt, values)?;
+    tx.conn.execute(&format!("UPDATE heads SET owner = NULL WHERE {which}"), values)
+}

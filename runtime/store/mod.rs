@@ -3,6 +3,7 @@
 mod append;
 mod chain;
 mod commit;
+mod free;
 mod jobs;
 mod marker;
 mod open;
@@ -17,7 +18,7 @@ mod writer;
 pub(crate) use append::{Append, ChildStart, Ending, HeadState, Tail, Trouble};
 pub(crate) use chain::{Hash, row_hash, run_hash};
 pub(crate) use commit::{CHECKPOINT_AT, Pen};
-pub(crate) use jobs::{Claim, Claimed, DefinitionRow, Sent, StartDone, StartRun, Started};
+pub(crate) use jobs::{Claim, Claimed, DefinitionRow, Sent, StartDone, StartRun, Started, release};
 pub(crate) use open::{Access, open_for_reading, open_for_writing};
 pub(crate) use owner::{Owner, hold_dead};
 pub(crate) use place::Place;

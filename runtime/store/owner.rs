@@ -59,6 +59,7 @@ impl Owner {
     }
 
     fn clean(&self, tx: &Tx<'_>) -> rusqlite::Result<()> {
+        self.clean_strays(tx)?;
         let mut unused = tx.conn.prepare(
             "SELECT id, file FROM owners WHERE id NOT IN (SELECT owner FROM heads WHERE owner IS NOT NULL) LIMIT 100",
         )?;
@@ -72,6 +73,20 @@ impl Owner {
                 tx.conn.execute("DELETE FROM owners WHERE id = ?1", [id])?;
                 let _ = std::fs::remove_file(path);
                 crash::point("owner.cleaned");
+            }
+        }
+        Ok(())
+    }
+
+    /// Files of processes that died before their row was written: one that is being made is locked, or its maker takes another.
+    fn clean_strays(&self, tx: &Tx<'_>) -> rusqlite::Result<()> {
+        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let named: bool = tx
+                .conn
+                .prepare_cached("SELECT EXISTS (SELECT 1 FROM owners WHERE file = ?1)")?
+                .query_row([&*entry.file_name().to_string_lossy()], |row| row.get(0))?;
+            if !named && let Some(_held) = hold(&entry.path()) {
+                let _ = std::fs::remove_file(entry.path());
             }
         }
         Ok(())

@@ -142,3 +142,35 @@ async fn resume_of_a_dead_owners_run_is_never_refused_because_somebody_else_look
         resumed.unwrap().unwrap();
     }
 }
+
+/// The owner of a run leaves, and a message came while it was leaving: whoever was told of it then looks at it again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_comes_while_its_owner_leaves_is_not_forgotten() {
+    let (rig, gate) = (Rig::new(), Gate::new());
+    let open = || {
+        let held = gate.clone();
+        rig.open().workflow("wait", move |ctx: Ctx, (): ()| {
+            let held = held.clone();
+            async move {
+                let paid = ctx.step("pay", (), held.step(1_u32)).once();
+                let go = ctx.signal::<u32>("go").timeout(Duration::from_secs(36_000));
+                let (paid, go) = futures_util::join!(paid, go);
+                Ok::<_, Error>(paid? + go?)
+            }
+        })
+    };
+    let ours = open().start().await.unwrap();
+    ours.run("wait", &()).id("r").await.unwrap();
+    gate.until_reached(1).await;
+    let theirs = open().start().await.unwrap();
+    let run = theirs.get("r").unwrap();
+    let leaving = tokio::spawn(ours.shutdown());
+    // Time for it to begin to leave, and for the other to be told in vain; were it too little, the test would only see less.
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    run.signal("go", &10).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    gate.open();
+    leaving.await.unwrap();
+    assert_eq!(within(run.result::<u32>()).await.unwrap(), 11);
+    theirs.shutdown().await;
+}

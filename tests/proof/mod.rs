@@ -5,9 +5,9 @@ mod dice;
 mod doubt;
 mod kills;
 mod mutants;
-mod power;
 #[cfg(unix)]
 mod owners;
+mod power;
 mod upgrades;
 mod vfs;
 

@@ -45,6 +45,7 @@ pub fn lost(folder: &Path, account: &Account) -> Vec<String> {
         lost.extend(missing.map(|run| format!("{run} was acknowledged, and there is no such run")));
         lost.extend(abide.verify(None).unwrap().broken.into_iter().map(|b| format!("{}: {}", b.run, b.why)));
     });
+    lost.extend(strays(folder));
     let conn = rusqlite::Connection::open(folder.join("runs.db")).unwrap();
     let ask = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     let forks =
@@ -60,4 +61,16 @@ pub fn lost(folder: &Path, account: &Account) -> Vec<String> {
         }
     }
     lost
+}
+
+/// Owner files that no row names, once somebody has registered after everybody: a process that died while it registered left them.
+fn strays(folder: &Path) -> Vec<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { load::open(folder).start().await.unwrap().shutdown().await });
+    let conn = rusqlite::Connection::open(folder.join("runs.db")).unwrap();
+    let named =
+        |file: &str| conn.query_row("SELECT count(*) FROM owners WHERE file = ?1", [file], |row| row.get::<_, i64>(0));
+    let files = std::fs::read_dir(folder.join("runs.db-owners")).unwrap().flatten();
+    let names = files.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| named(name).unwrap() == 0).map(|name| format!("the owner file {name} is nobody's")).collect()
 }
