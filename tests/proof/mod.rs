@@ -8,6 +8,7 @@ mod mutants;
 #[cfg(unix)]
 mod owners;
 mod power;
+mod programs;
 mod upgrades;
 mod vfs;
 

@@ -1,0 +1,213 @@
+//! What a program means, written once over a small trait: what a workflow can ask for. `Live` asks abide; `plain` asks nobody.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use abide::engine::Wait;
+use abide::prelude::*;
+use abide::{ErrorKind, Retry};
+use futures_util::future::{BoxFuture, Either, join_all, select, try_join_all};
+
+use super::ast::{Kind, Node, Other, RunSpec, StepSpec, mix};
+use super::world::World;
+
+/// An error, reduced to what a program can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Code {
+    TimedOut,
+    Cancelled,
+    Terminal,
+    Failed,
+}
+
+pub(super) type Out = Result<u64, Code>;
+
+pub(super) fn code_of(error: &Error) -> Code {
+    match error.kind() {
+        ErrorKind::TimedOut => Code::TimedOut,
+        ErrorKind::Cancelled => Code::Cancelled,
+        ErrorKind::Terminal => Code::Terminal,
+        _ => Code::Failed,
+    }
+}
+
+fn error_of(code: Code) -> Error {
+    let kind = match code {
+        Code::TimedOut => ErrorKind::TimedOut,
+        Code::Cancelled => ErrorKind::Cancelled,
+        Code::Terminal => ErrorKind::Terminal,
+        Code::Failed => ErrorKind::Failed,
+    };
+    Error::new(kind, format!("{code:?}"))
+}
+
+pub(super) fn told(out: Out) -> u64 {
+    out.unwrap_or_else(|code| 1_000 + code as u64)
+}
+
+/// What a workflow can ask for.
+pub(super) trait Ops: Clone + Send + Sync + Unpin + 'static {
+    fn step(&self, spec: &StepSpec) -> BoxFuture<'static, Out>;
+    fn sleep(&self, uid: u32, ms: u64) -> BoxFuture<'static, Out>;
+    fn signal(&self, uid: u32, name: &str, timeout: Option<u64>) -> BoxFuture<'static, Out>;
+    fn child(&self, run: u32) -> BoxFuture<'static, Out>;
+    fn version(&self, change: &str, newest: u32) -> u64;
+    fn scope(&self, uid: u32, body: Node) -> BoxFuture<'static, Out>;
+    fn map(&self, uid: u32, at_once: usize, branches: Vec<Node>) -> BoxFuture<'static, Vec<Out>>;
+    fn race(&self, uid: u32, branches: Vec<Node>) -> BoxFuture<'static, (usize, Out)>;
+}
+
+fn all_of(results: Vec<Out>) -> Out {
+    results.into_iter().try_fold(7, |acc, one| one.map(|value| mix(acc, value)))
+}
+
+pub(super) fn eval<O: Ops>(ops: O, node: Node) -> BoxFuture<'static, Out> {
+    Box::pin(async move {
+        match node {
+            Node::Step(spec) => ops.step(&spec).await,
+            Node::Sleep { uid, ms } => ops.sleep(uid, ms).await,
+            Node::Signal { uid, name, timeout } => ops.signal(uid, &name, timeout).await,
+            Node::Child { run } => ops.child(run).await,
+            Node::Version { change, newest } => Ok(ops.version(&change, newest)),
+            Node::Catch(body) => Ok(told(eval(ops, *body).await)),
+            Node::Scope { uid, body } => ops.scope(uid, *body).await,
+            Node::Seq(parts) => {
+                let mut acc = 3;
+                for part in parts {
+                    acc = mix(acc, eval(ops.clone(), part).await?);
+                }
+                Ok(acc)
+            }
+            Node::Join(parts) => all_of(join_all(parts.into_iter().map(|part| eval(ops.clone(), part))).await),
+            Node::TryJoin(parts) => {
+                let all = try_join_all(parts.into_iter().map(|part| eval(ops.clone(), part))).await?;
+                Ok(all.into_iter().fold(11, mix))
+            }
+            Node::Race { uid, branches } => {
+                let (winner, out) = ops.race(uid, branches).await;
+                Ok(mix(winner as u64, told(out)))
+            }
+            Node::Map { uid, at_once, branches } => all_of(ops.map(uid, at_once, branches).await),
+            Node::Select { first, second, then, other } => {
+                let (first, second) = (eval(ops.clone(), *first), eval(ops.clone(), *second));
+                let (side, out, rest) = match select(first, second).await {
+                    Either::Left((out, rest)) => (1, out, rest),
+                    Either::Right((out, rest)) => (2, out, rest),
+                };
+                let won = mix(side, told(out));
+                if other == Other::DropNow {
+                    drop(rest);
+                    return Ok(mix(won, eval(ops, *then).await?));
+                }
+                let between = eval(ops, *then).await;
+                let late = if other == Other::Await { told(rest.await) } else { 0 };
+                Ok(mix(mix(won, between?), late))
+            }
+        }
+    })
+}
+
+/// What a generation comes to.
+pub(super) enum Generation {
+    Done(u64),
+    Next(u64),
+}
+
+pub(super) async fn generation<O: Ops>(ops: O, run: RunSpec, g: u32, acc: u64) -> Result<Generation, Code> {
+    let node = Node::clone(&run.generations[g as usize]);
+    let out = eval(ops.clone(), node).await;
+    if let Ok(value) = out
+        && (g as usize) + 1 < run.generations.len()
+    {
+        return Ok(Generation::Next(mix(acc, value)));
+    }
+    let last = match &run.last {
+        Some(last) => ops.step(last).await,
+        None => Ok(0),
+    };
+    Ok(Generation::Done(mix(mix(acc, out?), last?)))
+}
+
+/// Abide as the one who is asked.
+#[derive(Clone)]
+struct Live {
+    ctx: Ctx,
+    world: Arc<World>,
+    program: u32,
+}
+
+fn known<T>(result: Result<T>) -> Result<T, Code> {
+    result.map_err(|error| code_of(&error))
+}
+
+impl Ops for Live {
+    fn step(&self, spec: &StepSpec) -> BoxFuture<'static, Out> {
+        let drawn = if spec.drawn { self.ctx.random("draw") >> 12 } else { 0 };
+        let (world, local) = (self.world.clone(), spec.kind == Kind::Local);
+        let step = self.ctx.step(spec.name, (self.program, spec.uid, drawn), move |(p, uid, _)| {
+            if local { world.here(p, uid) } else { world.arrive(p, uid, abide::step_attempt().unwrap_or(0)) }
+        });
+        let retry = Retry::attempts(3).backoff(Duration::from_millis(4), Duration::from_millis(4));
+        let step = match spec.kind {
+            Kind::Idempotent => step.retry(retry),
+            Kind::Pure => step.pure().retry(retry),
+            Kind::Once => step.once().retry(retry),
+            Kind::Local => step.local(),
+        };
+        Box::pin(async move { known(step.await) })
+    }
+
+    fn sleep(&self, uid: u32, ms: u64) -> BoxFuture<'static, Out> {
+        let sleep = self.ctx.sleep(Duration::from_millis(ms)).key(uid);
+        Box::pin(async move { known(sleep.await).map(|()| u64::from(uid)) })
+    }
+
+    fn signal(&self, uid: u32, name: &str, timeout: Option<u64>) -> BoxFuture<'static, Out> {
+        let mut signal = self.ctx.signal::<u64>(name.to_owned()).ask(Wait::Signal, &uid);
+        if let Some(ms) = timeout {
+            signal = signal.timeout(Duration::from_millis(ms));
+        }
+        Box::pin(async move { known(signal.await) })
+    }
+
+    fn child(&self, run: u32) -> BoxFuture<'static, Out> {
+        let child = self.ctx.child::<u64>("program", &(self.program, run, 0_u32, 5_u64));
+        // Half of them have an id of their own.
+        let child = if run % 2 == 0 { child.id(format!("p{}-r{run}", self.program)) } else { child };
+        Box::pin(async move { known(child.await) })
+    }
+
+    fn version(&self, change: &str, newest: u32) -> u64 {
+        u64::from(self.ctx.version(change, 1..=newest))
+    }
+
+    fn scope(&self, uid: u32, body: Node) -> BoxFuture<'static, Out> {
+        let live = self.clone();
+        Box::pin(self.ctx.scope(format!("in{uid}"), move |ctx| eval(Self { ctx, ..live }, body)))
+    }
+
+    fn map(&self, uid: u32, at_once: usize, branches: Vec<Node>) -> BoxFuture<'static, Vec<Out>> {
+        let live = self.clone();
+        let branch = move |ctx, node| eval(Self { ctx, ..live.clone() }, node);
+        Box::pin(self.ctx.map(format!("map{uid}"), branches, branch).concurrency(at_once))
+    }
+
+    fn race(&self, uid: u32, branches: Vec<Node>) -> BoxFuture<'static, (usize, Out)> {
+        let live = self.clone();
+        Box::pin(
+            self.ctx.race(format!("race{uid}"), branches, move |ctx, node| eval(Self { ctx, ..live.clone() }, node)),
+        )
+    }
+}
+
+/// The workflow: program, run, generation, and what the generations before it came to.
+pub(super) async fn program(ctx: Ctx, (p, r, g, acc): (u32, u32, u32, u64)) -> Result<u64> {
+    let world = ctx.resource::<World>().expect("the world is lent");
+    let spec = world.programs[p as usize].runs[r as usize].clone();
+    let live = Live { ctx: ctx.clone(), world, program: p };
+    match generation(live, spec, g, acc).await {
+        Ok(Generation::Done(value)) => Ok(value),
+        Ok(Generation::Next(acc)) => ctx.continue_as_new(&(p, r, g + 1, acc)),
+        Err(code) => Err(error_of(code)),
+    }
+}

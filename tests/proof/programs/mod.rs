@@ -1,0 +1,143 @@
+//! Random workflows on the real host, crashed in every state that they are in and resumed: the same decisions as without a crash, the same as a
+//! plain interpreter makes, and no step that starts when it must not. A failure names the program and how to run it alone.
+
+mod ast;
+mod book;
+mod cuts;
+mod drive;
+mod flow;
+mod plain;
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ast::{Program, TICK, mix};
+use book::{Book, Decision};
+use drive::Drive;
+use plain::{Ids, Oracle};
+
+/// Programs side by side in one database.
+const TOGETHER: u32 = 60;
+/// When the clock starts.
+const BEGIN: i64 = TICK * 1_000;
+
+#[test]
+fn crashed_in_any_state_random_programs_decide_the_same() {
+    let wanted = super::count("programs", 400, 100_000);
+    let alone = std::env::var("ABIDE_PROGRAM").ok().map(|n| n.parse::<u64>().expect("ABIDE_PROGRAM is a number"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (mut points, mut first, mut programs) = (0, 0_u64, 0);
+    while points < wanted {
+        let together = if wanted < 5_000 { 20 } else { TOGETHER };
+        let numbers: Vec<u64> = alone.map_or_else(|| (first..first + u64::from(together)).collect(), |n| vec![n]);
+        first += u64::from(together);
+        let drawn = numbers.iter().zip(0..).map(|(n, index)| Program::draw(index, mix(super::seed(), *n))).collect();
+        match runtime.block_on(batch(drawn)) {
+            Ok(tried) => points += tried,
+            Err(Wrong { programs, why }) => {
+                let which: Vec<u64> = programs.iter().map(|p| numbers[*p as usize]).collect();
+                let seed = super::seed();
+                panic!("{why}\nprograms {which:?}: run one alone with ABIDE_SEED={seed} ABIDE_PROGRAM={}", which[0]);
+            }
+        }
+        programs += numbers.len();
+        if alone.is_some() {
+            break;
+        }
+    }
+    println!("{points} programs x crash points ({programs} programs): 0 divergences");
+}
+
+struct Wrong {
+    programs: Vec<u32>,
+    why: String,
+}
+
+/// Runs programs side by side, whole, and then from each of their states.
+async fn batch(programs: Vec<Program>) -> Result<u64, Wrong> {
+    let all: BTreeSet<u32> = programs.iter().map(|p| p.index).collect();
+    let wrong = |why: String| Wrong { programs: all.iter().copied().collect(), why };
+    let dir = cuts::folder();
+    let db = dir.path().join("runs.db");
+    let mut whole = Drive::open(&db, programs.clone(), BEGIN, false).await;
+    let pin = cuts::pin(&db);
+    whole.start().await;
+    whole.finish(&all).await.map_err(wrong)?;
+    whole.check_starts().map_err(wrong)?;
+    let decided: BTreeMap<u32, BTreeMap<u32, Vec<Decision>>> = {
+        let book = whole.world.book.lock().unwrap();
+        all.iter().map(|p| (*p, decisions(&book, *p))).collect()
+    };
+    for program in &programs {
+        let p = program.index;
+        let book = whole.world.book.lock().unwrap();
+        let actions = whole.actions.get(&p).cloned().unwrap_or_default();
+        let expected = Oracle::run(program, &Recorded(&book, p), BEGIN, &actions);
+        same(&expected, &decided[&p]).map_err(|why| Wrong {
+            programs: vec![p],
+            why: format!("not what the plain interpreter decides: {why}\nafter {actions:?}\nof {program:#?}"),
+        })?;
+    }
+    let tape = cuts::Tape::of(&db);
+    let mut points = 0;
+    let plan = tape.plan(&whole.world.book.lock().unwrap());
+    for (at, which) in plan {
+        let cut = &tape.cuts[at];
+        let dir = cuts::folder();
+        let db = dir.path().join("runs.db");
+        let keep: Vec<i64> = {
+            let book = whole.world.book.lock().unwrap();
+            which.iter().flat_map(|p| book.of_program[p].clone()).collect()
+        };
+        tape.lay(cut, &db, &keep);
+        let mut crashed = Drive::open(&db, programs.clone(), cut.clock, true).await;
+        let wrong = |why: String| Wrong {
+            programs: which.iter().copied().collect(),
+            why: format!("crashed after commit {at}: {why}"),
+        };
+        crashed.finish(&which).await.map_err(wrong)?;
+        crashed.check_starts().map_err(wrong)?;
+        for p in &which {
+            let book = crashed.world.book.lock().unwrap();
+            same(&decided[p], &decisions(&book, *p)).map_err(|why| Wrong {
+                programs: vec![*p],
+                why: format!("crashed after commit {at}, it decides otherwise: {why}\nof {:#?}", programs[*p as usize]),
+            })?;
+            points += 1;
+        }
+        crashed.close().await;
+    }
+    drop(pin);
+    whole.close().await;
+    Ok(points)
+}
+
+/// What each run of a program was told, and asked for.
+fn decisions(book: &Book, p: u32) -> BTreeMap<u32, Vec<Decision>> {
+    book.of_program[&p].iter().map(|key| (book.runs[key].run, book.runs[key].decisions.clone())).collect()
+}
+
+fn same(expected: &BTreeMap<u32, Vec<Decision>>, found: &BTreeMap<u32, Vec<Decision>>) -> Result<(), String> {
+    for run in expected.keys().chain(found.keys()) {
+        let none = Vec::new();
+        let (expected, found) = (expected.get(run).unwrap_or(&none), found.get(run).unwrap_or(&none));
+        let differs = (0..expected.len().max(found.len())).find(|i| expected.get(*i) != found.get(*i));
+        if let Some(i) = differs {
+            let from = i.saturating_sub(2);
+            let some = |all: &[Decision]| format!("{:?}", all.iter().skip(from).take(4).collect::<Vec<_>>());
+            return Err(format!("run {run}, decision {i}: expected\n{}\nfound\n{}", some(expected), some(found)));
+        }
+    }
+    Ok(())
+}
+
+/// Ids as the journal has them.
+struct Recorded<'a>(&'a Book, u32);
+
+impl Ids for Recorded<'_> {
+    fn id(&self, run: u32, uid: u32) -> (String, usize) {
+        let key = self.0.keys.get(&(self.1, run));
+        let known = key.and_then(|key| self.0.runs[key].ids.get(&uid));
+        known.map_or_else(|| (String::new(), 0), |(id, place)| (id.to_string(), *place))
+    }
+}
