@@ -1,5 +1,6 @@
 //! Random workflows as data: the tree of a program, and the generator that draws it from a seed. It runs nothing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use abide::engine::event::Verdict;
@@ -158,6 +159,32 @@ pub(super) fn value_of(seed: u64, uid: u32) -> u64 {
     mix(seed, u64::from(uid)) >> 12
 }
 
+impl Node {
+    fn paths(&self, scope: &str, to: &mut impl FnMut(u32, String)) {
+        let below = |name: &str| if scope.is_empty() { name.to_owned() } else { format!("{scope}/{name}") };
+        let mut branches = |name: String, all: &[Node]| {
+            for (i, branch) in all.iter().enumerate() {
+                branch.paths(&format!("{name}[{i}]"), to);
+            }
+        };
+        match self {
+            Self::Race { uid, branches: all } => branches(below(&format!("race{uid}")), all),
+            Self::Map { uid, branches: all, .. } => branches(below(&format!("map{uid}")), all),
+            Self::Step(step) => to(step.uid, below(step.name)),
+            Self::Sleep { uid, .. } => to(*uid, below("sleep")),
+            Self::Signal { uid, name, .. } => to(*uid, below(name)),
+            Self::Child { run } => to(child_uid(*run), below("program")),
+            Self::Seq(all) | Self::Join(all) | Self::TryJoin(all) => all.iter().for_each(|n| n.paths(scope, to)),
+            Self::Scope { uid, body } => body.paths(&below(&format!("in{uid}")), to),
+            Self::Catch(body) => body.paths(scope, to),
+            Self::Select { first, second, then, .. } => {
+                [first, second, then].into_iter().for_each(|n| n.paths(scope, to));
+            }
+            Self::Version { .. } => {}
+        }
+    }
+}
+
 impl Program {
     pub(super) fn step(&self, uid: u32) -> Option<&StepSpec> {
         fn find(node: &Node, uid: u32) -> Option<&StepSpec> {
@@ -178,6 +205,20 @@ impl Program {
                 .filter(|last| last.uid == uid)
                 .or_else(|| run.generations.iter().find_map(|node| find(node, uid)))
         })
+    }
+
+    /// Run, generation and id without its number, for each leaf.
+    pub(super) fn paths(&self) -> HashMap<u32, (u32, usize, String)> {
+        let mut paths = HashMap::new();
+        for (run, number) in self.runs.iter().zip(0..) {
+            for (g, node) in run.generations.iter().enumerate() {
+                node.paths("", &mut |uid, path| drop(paths.insert(uid, (number, g, path))));
+            }
+            if let Some(last) = &run.last {
+                paths.insert(last.uid, (number, run.generations.len() - 1, last.name.to_owned()));
+            }
+        }
+        paths
     }
 
     pub(super) fn draw(index: u32, seed: u64) -> Self {

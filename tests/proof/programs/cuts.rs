@@ -25,7 +25,9 @@ pub(super) struct Cut {
 
 /// The database and its log as the whole run left them; nothing was moved from one to the other meanwhile.
 pub(super) struct Tape {
-    base: Vec<u8>,
+    /// The database as far as `at` says of the log.
+    image: Vec<u8>,
+    at: usize,
     log: Vec<u8>,
     pub(super) cuts: Vec<Cut>,
 }
@@ -52,13 +54,13 @@ impl Tape {
     /// Takes both files, and looks at what each commit brought.
     pub(super) fn of(db: &Path) -> Self {
         let (base, log) = (std::fs::read(db).unwrap(), std::fs::read(beside(db, "-wal")).unwrap());
-        let (page, salt) = (word(&log, 8), log[16..24].to_owned());
+        let page = word(&log, 8);
         let scan = folder();
         let file = scan.path().join("scan.db");
         std::fs::write(&file, &base).unwrap();
         let image = std::fs::File::options().write(true).open(&file).unwrap();
         let (mut at, mut cuts) = (32, Vec::new());
-        while at + 24 + page <= log.len() && log[at + 8..at + 16] == salt[..] {
+        while is_frame(&log, at, page) {
             write_at(&image, &log[at + 24..at + 24 + page], (word(&log, at) - 1) * page);
             let commit = word(&log, at + 4) != 0;
             at += 24 + page;
@@ -66,19 +68,31 @@ impl Tape {
                 cuts.extend(look(&file, at));
             }
         }
-        Self { base, log, cuts }
+        Self { image: base, at: 32, log, cuts }
+    }
+
+    /// Brings the image to where this cut is. Cuts are taken in their order.
+    fn advance(&mut self, cut: &Cut) {
+        let page = word(&self.log, 8);
+        while self.at < cut.end {
+            let to = (word(&self.log, self.at) - 1) * page;
+            let frame = &self.log[self.at + 24..self.at + 24 + page];
+            self.image.resize(self.image.len().max(to + page), 0);
+            self.image[to..to + page].copy_from_slice(frame);
+            self.at += 24 + page;
+        }
     }
 
     /// Lays the state of this cut down, all programs but these over.
-    pub(super) fn lay(&self, cut: &Cut, db: &Path, keep: &[i64]) {
-        std::fs::write(db, &self.base).unwrap();
-        std::fs::write(beside(db, "-wal"), &self.log[..cut.end]).unwrap();
+    pub(super) fn lay(&mut self, cut: &Cut, db: &Path, keep: &[i64]) {
+        self.advance(cut);
+        std::fs::write(db, &self.image).unwrap();
         let conn = Connection::open(db).unwrap();
         let keep = keep.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let sql = format!(
             "PRAGMA synchronous = OFF; BEGIN;
              UPDATE heads SET status = 'completed', owner = NULL, waiting_for = NULL, until_ms = NULL WHERE run NOT IN ({keep});
-             DELETE FROM inbox WHERE run NOT IN ({keep});
+             DELETE FROM inbox WHERE run NOT IN ({keep}); DELETE FROM log WHERE run NOT IN ({keep});
              COMMIT;"
         );
         conn.execute_batch(&sql).unwrap();
@@ -114,6 +128,11 @@ impl Tape {
         }
         plan
     }
+}
+
+/// Is there a frame of this log?
+fn is_frame(log: &[u8], at: usize, page: usize) -> bool {
+    at + 24 + page <= log.len() && log[at + 8..at + 16] == log[16..24]
 }
 
 #[cfg(unix)]

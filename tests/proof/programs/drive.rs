@@ -56,7 +56,8 @@ impl Drive {
         for run in book.runs.values() {
             outside.note(run);
         }
-        let world = Arc::new(World { programs, state: outside.into(), book: book.into() });
+        let dice = Dice::new(book.rows.len() as u64 + u64::from(crashed)).into();
+        let world = Arc::new(World { programs, state: outside.into(), book: book.into(), dice });
         let builder = Abide::open(db).clock(move || read.load(Ordering::SeqCst)).resource(world.clone());
         let still =
             |ctx: Ctx, (): ()| async move { ctx.step("still", (), |()| std::future::pending::<Result<()>>()).await };

@@ -55,6 +55,22 @@ pub(super) trait Ops: Clone + Send + Sync + Unpin + 'static {
     fn scope(&self, uid: u32, body: Node) -> BoxFuture<'static, Out>;
     fn map(&self, uid: u32, at_once: usize, branches: Vec<Node>) -> BoxFuture<'static, Vec<Out>>;
     fn race(&self, uid: u32, branches: Vec<Node>) -> BoxFuture<'static, (usize, Out)>;
+    /// The order in which so many futures are polled: any will do (DESIGN rule 6), and each process has its own.
+    fn order(&self, count: usize) -> Vec<usize> {
+        (0..count).collect()
+    }
+}
+
+/// The parts of a join as futures, in the order in which they are polled, each with its place.
+fn in_any_order<O: Ops>(ops: &O, parts: Vec<Node>) -> Vec<(usize, BoxFuture<'static, Out>)> {
+    let mut work: Vec<_> = parts.into_iter().map(|part| Some(eval(ops.clone(), part))).collect();
+    let order = ops.order(work.len());
+    order.into_iter().filter_map(|i| Some((i, work[i].take()?))).collect()
+}
+
+fn in_place<T>(mut results: Vec<(usize, T)>) -> Vec<T> {
+    results.sort_by_key(|(i, _)| *i);
+    results.into_iter().map(|(_, result)| result).collect()
 }
 
 fn all_of(results: Vec<Out>) -> Out {
@@ -78,10 +94,14 @@ pub(super) fn eval<O: Ops>(ops: O, node: Node) -> BoxFuture<'static, Out> {
                 }
                 Ok(acc)
             }
-            Node::Join(parts) => all_of(join_all(parts.into_iter().map(|part| eval(ops.clone(), part))).await),
+            Node::Join(parts) => {
+                let work = in_any_order(&ops, parts).into_iter().map(|(i, part)| async move { (i, part.await) });
+                all_of(in_place(join_all(work).await))
+            }
             Node::TryJoin(parts) => {
-                let all = try_join_all(parts.into_iter().map(|part| eval(ops.clone(), part))).await?;
-                Ok(all.into_iter().fold(11, mix))
+                let work = in_any_order(&ops, parts);
+                let work = work.into_iter().map(|(i, part)| async move { part.await.map(|value| (i, value)) });
+                Ok(in_place(try_join_all(work).await?).into_iter().fold(11, mix))
             }
             Node::Race { uid, branches } => {
                 let (winner, out) = ops.race(uid, branches).await;
@@ -90,10 +110,13 @@ pub(super) fn eval<O: Ops>(ops: O, node: Node) -> BoxFuture<'static, Out> {
             Node::Map { uid, at_once, branches } => all_of(ops.map(uid, at_once, branches).await),
             Node::Select { first, second, then, other } => {
                 let (first, second) = (eval(ops.clone(), *first), eval(ops.clone(), *second));
-                let (side, out, rest) = match select(first, second).await {
-                    Either::Left((out, rest)) => (1, out, rest),
-                    Either::Right((out, rest)) => (2, out, rest),
+                let swapped = ops.order(2)[0] == 1;
+                let both = if swapped { select(second, first) } else { select(first, second) };
+                let (left, out, rest) = match both.await {
+                    Either::Left((out, rest)) => (true, out, rest),
+                    Either::Right((out, rest)) => (false, out, rest),
                 };
+                let side = if left == swapped { 2 } else { 1 };
                 let won = mix(side, told(out));
                 if other == Other::DropNow {
                     drop(rest);
@@ -142,7 +165,7 @@ fn known<T>(result: Result<T>) -> Result<T, Code> {
 
 impl Ops for Live {
     fn step(&self, spec: &StepSpec) -> BoxFuture<'static, Out> {
-        let drawn = if spec.drawn { self.ctx.random("draw") >> 12 } else { 0 };
+        let drawn = if spec.drawn { self.ctx.random(&format!("draw{}", spec.uid)) >> 12 } else { 0 };
         let (world, local) = (self.world.clone(), spec.kind == Kind::Local);
         let step = self.ctx.step(spec.name, (self.program, spec.uid, drawn), move |(p, uid, _)| {
             if local { world.here(p, uid) } else { world.arrive(p, uid, abide::step_attempt().unwrap_or(0)) }
@@ -179,6 +202,13 @@ impl Ops for Live {
 
     fn version(&self, change: &str, newest: u32) -> u64 {
         u64::from(self.ctx.version(change, 1..=newest))
+    }
+
+    fn order(&self, count: usize) -> Vec<usize> {
+        let mut dice = self.world.dice.lock().unwrap();
+        let mut order: Vec<usize> = (0..count).collect();
+        order.sort_by_cached_key(|_| dice.next());
+        order
     }
 
     fn scope(&self, uid: u32, body: Node) -> BoxFuture<'static, Out> {

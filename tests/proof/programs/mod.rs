@@ -23,7 +23,7 @@ const BEGIN: i64 = TICK * 1_000;
 
 #[test]
 fn crashed_in_any_state_random_programs_decide_the_same() {
-    let wanted = super::count("programs", 400, 100_000);
+    let wanted = super::count("programs", 250, 100_000);
     let alone = std::env::var("ABIDE_PROGRAM").ok().map(|n| n.parse::<u64>().expect("ABIDE_PROGRAM is a number"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (mut points, mut first, mut programs) = (0, 0_u64, 0);
@@ -78,18 +78,26 @@ async fn batch(programs: Vec<Program>) -> Result<u64, Wrong> {
             why: format!("not what the plain interpreter decides: {why}\nafter {actions:?}\nof {program:#?}"),
         })?;
     }
-    let tape = cuts::Tape::of(&db);
+    let ids: Vec<_> = {
+        let book = whole.world.book.lock().unwrap();
+        programs.iter().map(|program| ids(&book, program.index)).collect()
+    };
+    for program in &programs {
+        numbered(program, &ids[program.index as usize])
+            .map_err(|why| Wrong { programs: vec![program.index], why: format!("{why}\nof {program:#?}") })?;
+    }
+    let mut tape = cuts::Tape::of(&db);
     let mut points = 0;
     let plan = tape.plan(&whole.world.book.lock().unwrap());
     for (at, which) in plan {
-        let cut = &tape.cuts[at];
+        let cut = tape.cuts[at];
         let dir = cuts::folder();
         let db = dir.path().join("runs.db");
         let keep: Vec<i64> = {
             let book = whole.world.book.lock().unwrap();
             which.iter().flat_map(|p| book.of_program[p].clone()).collect()
         };
-        tape.lay(cut, &db, &keep);
+        tape.lay(&cut, &db, &keep);
         let mut crashed = Drive::open(&db, programs.clone(), cut.clock, true).await;
         let wrong = |why: String| Wrong {
             programs: which.iter().copied().collect(),
@@ -103,6 +111,9 @@ async fn batch(programs: Vec<Program>) -> Result<u64, Wrong> {
                 programs: vec![*p],
                 why: format!("crashed after commit {at}, it decides otherwise: {why}\nof {:#?}", programs[*p as usize]),
             })?;
+            if ids[*p as usize] != self::ids(&book, *p) {
+                return Err(wrong("it gives other ids".to_owned()));
+            }
             points += 1;
         }
         crashed.close().await;
@@ -115,6 +126,28 @@ async fn batch(programs: Vec<Program>) -> Result<u64, Wrong> {
 /// What each run of a program was told, and asked for.
 fn decisions(book: &Book, p: u32) -> BTreeMap<u32, Vec<Decision>> {
     book.of_program[&p].iter().map(|key| (book.runs[key].run, book.runs[key].decisions.clone())).collect()
+}
+
+/// The id of each leaf.
+fn ids(book: &Book, p: u32) -> BTreeMap<u32, String> {
+    let all = book.of_program[&p].iter().flat_map(|key| &book.runs[key].ids);
+    all.map(|(uid, (id, _))| (*uid, id.to_string())).collect()
+}
+
+/// Ids are paths, numbered from one in each scope, whatever happens in others (DESIGN rule 6).
+fn numbered(program: &Program, ids: &BTreeMap<u32, String>) -> Result<(), String> {
+    let paths = program.paths();
+    let mut numbers: BTreeMap<&(u32, usize, String), BTreeSet<usize>> = BTreeMap::new();
+    for (uid, id) in ids {
+        let path = &paths[uid];
+        let (text, number) = id.rsplit_once('#').map_or((id.as_str(), Ok(1)), |(text, n)| (text, n.parse()));
+        if text != path.2 {
+            return Err(format!("leaf {uid} has the id {id} and is at {path:?}"));
+        }
+        numbers.entry(path).or_default().insert(number.unwrap_or(0));
+    }
+    let gap = numbers.into_iter().find(|(_, given)| !given.iter().copied().eq(1..=given.len()));
+    gap.map_or(Ok(()), |(path, given)| Err(format!("at {path:?} the numbers are {given:?}")))
 }
 
 fn same(expected: &BTreeMap<u32, Vec<Decision>>, found: &BTreeMap<u32, Vec<Decision>>) -> Result<(), String> {

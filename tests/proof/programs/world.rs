@@ -9,13 +9,15 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use super::ast::{Kind, Program, Try, value_of};
+use super::ast::{Dice, Kind, Program, Try, value_of};
 use super::book::{Attempt, Book, What};
 
 pub(super) struct World {
     pub(super) programs: Vec<Program>,
     pub(super) state: Mutex<Outside>,
     pub(super) book: Mutex<Book>,
+    /// For what must not matter.
+    pub(super) dice: Mutex<Dice>,
 }
 
 #[derive(Default)]
