@@ -82,6 +82,8 @@ impl Resident {
         }
         let parks = state.release && ended.is_none() && fault.is_none() && self.letting_go.is_none();
         let lets_go = state.status == "waiting" && state.release && self.letting_go == Some(LettingGo::Release);
+        // To a generation that begins now, every message is news: those that lie here waited for it.
+        let seen = if next_generation.is_some() { 0 } else { self.mail_seen };
         let trouble = match &fault {
             Some(fault) => Trouble { error: Some(fault.to_string()), help: Some(fault.help()) },
             None => Trouble { error: self.error.clone(), help: None },
@@ -103,7 +105,7 @@ impl Resident {
             children: plan.children,
             cancel_runs: plan.cancel_runs,
             ending: self.told_parent(ended.as_ref()),
-            parks_after: (parks || lets_go).then_some(self.mail_seen),
+            parks_after: (parks || lets_go).then_some(seen),
             lets_go,
             owner: shop.inner.own_id(),
             note: self.machine.take_status().map(|s| s.get().to_owned()),

@@ -21,6 +21,33 @@ async fn generations_that_end_in_their_first_turn_follow_each_other() {
     abide.shutdown().await;
 }
 
+/// What was sent before a generation began is waiting for it, also if the generation begins by waiting for nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_generation_that_begins_by_waiting_gets_what_was_sent_before() {
+    let rig = Rig::new();
+    let gate = Gate::new();
+    let held = gate.clone();
+    let flow = move |ctx: Ctx, again: bool| {
+        let held = held.clone();
+        async move {
+            if again {
+                return ctx.signal::<u32>("early").await;
+            }
+            ctx.step("held", (), held.step(())).await?;
+            ctx.continue_as_new(&true)
+        }
+    };
+    let abide = rig.open().workflow("flow", flow).start().await.unwrap();
+    let run = abide.run("flow", &false).await.unwrap();
+    gate.until_reached(1).await;
+    run.signal("early", &7).await.unwrap();
+    // By then everything in the process has seen the message, so that nothing takes it for new.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    gate.open();
+    assert_eq!(within(run.result::<u32>()).await.unwrap(), 7);
+    abide.shutdown().await;
+}
+
 fn may(run: &Run) -> abide::StepReport {
     run.report().unwrap().steps.into_iter().find(|step| step.id == "may").unwrap()
 }

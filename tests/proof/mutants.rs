@@ -64,13 +64,13 @@ fn each_mutant_is_caught() {
         (*proof, run(&tests, proof, *count, None))
     });
     for (proof, verdict) in healthy {
-        assert!(matches!(verdict, Verdict::Passed), "{proof} fails without any mutant: {verdict:?}");
+        assert!(matches!(verdict, Verdict::Passed), "{proof} fails without any mutant: {verdict:#?}");
     }
     let verdicts =
         side_by_side(&rows().collect::<Vec<_>>(), |m| (m.name, m.proof, run(&tests, m.proof, m.count, Some(m.name))));
-    let caught = verdicts.iter().filter(|(.., verdict)| matches!(verdict, Verdict::Failed)).count();
+    let caught = verdicts.iter().filter(|(.., verdict)| matches!(verdict, Verdict::Failed(_))).count();
     println!("{} mutants, {caught} caught", verdicts.len());
-    let bad: Vec<_> = verdicts.into_iter().filter(|(.., verdict)| !matches!(verdict, Verdict::Failed)).collect();
+    let bad: Vec<_> = verdicts.into_iter().filter(|(.., verdict)| !matches!(verdict, Verdict::Failed(_))).collect();
     assert!(bad.is_empty(), "not caught: {bad:#?}");
 }
 
@@ -78,7 +78,7 @@ fn each_mutant_is_caught() {
 #[derive(Debug)]
 enum Verdict {
     Passed,
-    Failed,
+    Failed(#[allow(dead_code, reason = "printed")] String),
     /// Neither: it hung, it was killed, or the filter names no test.
     Neither(#[allow(dead_code, reason = "printed")] String),
 }
@@ -117,7 +117,7 @@ fn run(tests: &Path, proof: &str, count: Option<&str>, mutant: Option<&str>) -> 
             if std::env::var_os("ABIDE_MUTANTS_SHOW").is_some() {
                 println!("{mutant:?} was caught: {}", tail(out.path()));
             }
-            Verdict::Failed
+            Verdict::Failed(tail(out.path()))
         }
         _ => Verdict::Neither(format!("{status}: {}", tail(out.path()))),
     }

@@ -1,6 +1,7 @@
 //! A journal, read from the database while the host works: what is open, and what was decided, told in the numbers of the program's leaves
 //! instead of ids. It never writes.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
@@ -195,9 +196,9 @@ impl Book {
         if let Some(start) = start.or(created) {
             if start.workflow != "program" {
                 self.foreign.insert(key);
-            } else if !self.runs.contains_key(&key) {
+            } else if let Entry::Vacant(place) = self.runs.entry(key) {
                 let (program, run, _, _): (u32, u32, u32, u64) = value(&start.input);
-                self.runs.insert(key, RunBook { program, run, ..RunBook::default() });
+                place.insert(RunBook { program, run, ..RunBook::default() });
                 self.of_program.entry(program).or_default().push(key);
                 self.keys.insert((program, run), key);
             }
@@ -212,6 +213,17 @@ impl Book {
         for event in row.host {
             book.host(event);
         }
+    }
+
+    /// What the database says of a run, for a person.
+    pub(super) fn head(&self, key: i64) -> String {
+        let sql = "SELECT status, waiting_for, until_ms, owner, epoch FROM heads WHERE run = ?1";
+        let text = self.conn.query_row(sql, [key], |row| {
+            let (status, what): (String, Option<String>) = (row.get(0)?, row.get(1)?);
+            let (until, owner): (Option<i64>, Option<i64>) = (row.get(2)?, row.get(3)?);
+            Ok(format!("{status} for {what:?} until {until:?}, owner {owner:?}, epoch {:?}", row.get::<_, i64>(4)?))
+        });
+        text.unwrap_or_else(|error| error.to_string())
     }
 
     /// The open step of this leaf.
@@ -296,36 +308,32 @@ impl RunBook {
     }
 
     fn host(&mut self, event: HostEvent) {
-        let (id, change): (StepId, Box<dyn Fn(&mut Attempt, &mut usize, &mut bool)>) = match event {
-            HostEvent::Attempt { id, n, .. } => (id, Box::new(move |attempt, _, _| *attempt = Attempt::Working(n))),
-            HostEvent::Retry { id, next, .. } => (
-                id,
-                Box::new(move |attempt, tries, _| {
-                    *attempt = Attempt::RetryAt(next);
-                    *tries += 1;
-                }),
-            ),
-            HostEvent::InDoubt { id, why, .. } => {
-                let crash = why.starts_with("the process that ran it");
-                (id, Box::new(move |attempt, _, _| *attempt = Attempt::Doubt(crash)))
-            }
-            HostEvent::Resolved { id, verdict: Verdict::Retry, .. } => (
-                id,
-                Box::new(|attempt, tries, resolved| {
-                    if *attempt == Attempt::Doubt(false) {
-                        *tries += 1;
-                    }
-                    *resolved = true;
-                }),
-            ),
+        let id = match &event {
+            HostEvent::Attempt { id, .. }
+            | HostEvent::Retry { id, .. }
+            | HostEvent::InDoubt { id, .. }
+            | HostEvent::Resolved { id, .. } => id.clone(),
             _ => return,
         };
-        if let Some(Op { what: What::Step { attempt, tries, resolved }, .. }) = self.ops.get_mut(&id) {
-            let before = *tries;
-            let was = *attempt;
-            change(attempt, tries, resolved);
-            self.tried += *tries - before;
-            self.tried += usize::from(*attempt == Attempt::Doubt(false) && was != *attempt);
+        let Some(Op { what: What::Step { attempt, tries, resolved }, .. }) = self.ops.get_mut(&id) else { return };
+        match event {
+            HostEvent::Attempt { n, .. } => *attempt = Attempt::Working(n),
+            HostEvent::Retry { next, .. } => {
+                *attempt = Attempt::RetryAt(next);
+                (*tries, self.tried) = (*tries + 1, self.tried + 1);
+            }
+            HostEvent::InDoubt { why, .. } => {
+                let crash = why.starts_with("the process that ran it");
+                *attempt = Attempt::Doubt(crash);
+                self.tried += usize::from(!crash);
+            }
+            HostEvent::Resolved { verdict: Verdict::Retry, .. } => {
+                if *attempt == Attempt::Doubt(false) {
+                    (*tries, self.tried) = (*tries + 1, self.tried + 1);
+                }
+                *resolved = true;
+            }
+            _ => {}
         }
     }
 }

@@ -12,10 +12,11 @@ use abide::prelude::*;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 
-use super::ast::{Dice, Program, TICK, Try, child_uid, mix, value_of};
+use super::ast::{Dice, Program, TICK, Try, mix, value_of};
 use super::book::{Attempt, Book, RunBook, What};
 use super::flow::program;
-use super::plain::Action;
+use super::oracle::Action;
+use super::quiet::{May, choose, crash_doubts, dues, is_over, is_quiet, runs_of, sender, steps, what_may_be_done};
 use super::world::{Outside, World};
 
 /// Nothing has moved for so long: it hangs.
@@ -31,15 +32,6 @@ pub(super) struct Drive {
     poke: Option<Run>,
     waiting: BTreeSet<u32>,
     crashed: bool,
-}
-
-/// Something that may be done to a program.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum May {
-    Step(u32),
-    Signal(usize),
-    Cancel,
-    Time,
 }
 
 impl Drive {
@@ -154,27 +146,34 @@ impl Drive {
         let Some(due) = due else { return Err(format!("nothing is due: {}", self.standing(which))) };
         let clock = (due + TICK - 1) / TICK * TICK;
         self.clock.store(clock, Ordering::SeqCst);
-        let book = self.world.book.lock().unwrap();
-        for p in which.iter().filter(|p| !is_over(&book, **p)) {
-            self.actions.entry(*p).or_default().push(Action::Time(clock));
-            if runs_of(&book, *p).flat_map(dues).any(|at| at <= clock) {
-                self.waiting.remove(p);
+        {
+            let book = self.world.book.lock().unwrap();
+            for p in which.iter().filter(|p| !is_over(&book, **p)) {
+                self.actions.entry(*p).or_default().push(Action::Time(clock));
+                if runs_of(&book, *p).flat_map(dues).any(|at| at <= clock) {
+                    self.waiting.remove(p);
+                }
             }
         }
-        drop(book);
         // Every shard looks at the clock when anybody hears of a message.
         self.poke.as_ref().unwrap().signal("tick", &()).await.map_err(|e| e.to_string())
     }
 
+    /// What stands where nothing moves, for a person.
     fn standing(&self, which: &BTreeSet<u32>) -> String {
-        let book = self.world.book.lock().unwrap();
-        let open = |p: &u32| {
-            let runs = runs_of(&book, *p).map(|run| format!("run {} ended {} {:?}", run.run, run.ended, run.ops));
-            format!("program {p}: {:?}; inbox {:?}", runs.collect::<Vec<_>>(), book.inbox)
-        };
-        let gates: Vec<_> = self.world.state.lock().unwrap().gates.keys().copied().collect();
-        let open: Vec<_> = which.iter().filter(|p| !is_over(&book, **p)).map(open).take(2).collect();
-        format!("{open:#?}, gates {gates:?}")
+        let (book, state) = (self.world.book.lock().unwrap(), self.world.state.lock().unwrap());
+        let clock = self.clock.load(Ordering::SeqCst);
+        let stuck = which.iter().filter(|p| !is_over(&book, **p) && !is_quiet(&book, &state, **p, clock));
+        let mut text = format!("at {clock}");
+        for p in stuck.take(2) {
+            for key in book.of_program.get(p).into_iter().flatten() {
+                let (run, head) = (&book.runs[key], book.head(*key));
+                let gates: Vec<_> = state.gates.keys().filter(|(other, _)| other == p).collect();
+                let (ops, mail) = (&run.ops, book.inbox.get(key));
+                text += &format!("\nprogram {p} run {} {head}: {ops:?}, inbox {mail:?}, gates {gates:?}", run.run);
+            }
+        }
+        text
     }
 
     /// Does one thing to a program that does not move by itself.
@@ -188,7 +187,7 @@ impl Drive {
         let p = program.index;
         // What a crash left in doubt is tried again, or lies until its turn comes.
         for (key, id, uid) in crash_doubts(book, p) {
-            if mix(program.seed, u64::from(uid)) % 2 == 0 {
+            if mix(program.seed, u64::from(uid)).is_multiple_of(2) {
                 sends.push(self.resolve(book, key, &id, Verdict::Retry, 0));
                 return Ok(());
             }
@@ -299,100 +298,5 @@ impl Outside {
                 self.over.insert((run.program, *uid));
             }
         }
-    }
-}
-
-fn sender(p: u32, i: usize) -> String {
-    format!("{p}/{i}")
-}
-
-fn runs_of(book: &Book, p: u32) -> impl Iterator<Item = &RunBook> {
-    book.of_program.get(&p).into_iter().flatten().map(|key| &book.runs[key])
-}
-
-fn is_over(book: &Book, p: u32) -> bool {
-    let mut runs = runs_of(book, p).peekable();
-    runs.peek().is_some() && runs.all(|run| run.ended)
-}
-
-fn dues(run: &RunBook) -> impl Iterator<Item = i64> {
-    run.ops.values().filter_map(|op| match &op.what {
-        What::Timer { due } | What::Signal { due: Some(due), .. } => Some(*due),
-        What::Step { attempt: Attempt::RetryAt(at), .. } => Some(*at),
-        _ => None,
-    })
-}
-
-/// Open steps: run, id, leaf, attempt, tries so far.
-fn steps(book: &Book, p: u32) -> impl Iterator<Item = (i64, String, u32, Attempt, usize)> {
-    let keys = book.of_program.get(&p).into_iter().flatten();
-    keys.flat_map(|key| {
-        book.runs[key].ops.iter().filter_map(|(id, op)| match &op.what {
-            What::Step { attempt, tries, .. } => Some((*key, id.to_string(), op.uid, *attempt, *tries)),
-            _ => None,
-        })
-    })
-}
-
-fn crash_doubts(book: &Book, p: u32) -> Vec<(i64, String, u32)> {
-    let doubts = steps(book, p).filter(|step| step.3 == Attempt::Doubt(true));
-    doubts.map(|(key, id, uid, ..)| (key, id, uid)).collect()
-}
-
-/// True if nothing of the program moves before something is done to it.
-fn is_quiet(book: &Book, state: &Outside, p: u32, clock: i64) -> bool {
-    let Some(keys) = book.of_program.get(&p) else { return false };
-    keys.iter().all(|key| {
-        let run = &book.runs[key];
-        if run.ended {
-            return true;
-        }
-        let waits =
-            |name: &str| run.ops.values().any(|op| matches!(&op.what, What::Signal { name: n, .. } if n == name));
-        let mail = book.inbox.get(key).into_iter().flatten();
-        let unread = mail.clone().any(|m| m.kind != "signal" || waits(&m.name));
-        let at_gate = |uid: u32, n: u32| state.gates.get(&(p, uid)).is_some_and(|gate| gate.n == n);
-        let moving = run.ops.values().any(|op| match &op.what {
-            What::Step { attempt: Attempt::Working(n), .. } => !at_gate(op.uid, *n),
-            What::Child => !book.keys.contains_key(&(p, op.uid - child_uid(0))),
-            _ => false,
-        });
-        run.begun && !unread && !moving && dues(run).all(|at| at > clock)
-    })
-}
-
-fn what_may_be_done(book: &Book, program: &Program) -> Vec<May> {
-    let p = program.index;
-    let mut may: BTreeSet<May> = steps(book, p)
-        .filter(|step| !matches!(step.3, Attempt::RetryAt(_)))
-        .map(|(.., uid, _, _)| May::Step(uid))
-        .collect();
-    let is_open = |run: u32| book.keys.get(&(p, run)).is_some_and(|key| !book.runs[key].ended);
-    for (i, sent) in program.signals.iter().enumerate() {
-        if is_open(sent.run) && !book.senders.contains(&sender(p, i)) {
-            may.insert(May::Signal(i));
-        }
-    }
-    if program.cancel && is_open(0) && !runs_of(book, p).any(|run| run.run == 0 && run.cancelled) {
-        may.insert(May::Cancel);
-    }
-    if runs_of(book, p).filter(|run| !run.ended).flat_map(dues).next().is_some() {
-        may.insert(May::Time);
-    }
-    may.into_iter().collect()
-}
-
-/// Chosen by the seed and by how far the program is, never by when.
-fn choose<'a>(book: &Book, program: &Program, may: &'a [May]) -> Option<&'a May> {
-    let (p, runs) = (program.index, || runs_of(book, program.index));
-    let sent = (0..program.signals.len()).filter(|i| book.senders.contains(&sender(p, *i))).count();
-    let far = runs().map(|run| run.decisions.len() * 64 + run.tried).sum::<usize>() * 64 + sent;
-    let mut dice = Dice::new(mix(program.seed, far as u64));
-    let first = &may.get(dice.below(may.len() as u64) as usize)?;
-    // A cancel is rare, unless nothing else is left to do.
-    let others: Vec<&May> = may.iter().filter(|one| **one != May::Cancel).collect();
-    match first {
-        May::Cancel if !others.is_empty() && dice.percent(70) => Some(others[dice.below(others.len() as u64) as usize]),
-        first => Some(first),
     }
 }

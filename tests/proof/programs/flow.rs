@@ -64,7 +64,8 @@ pub(super) trait Ops: Clone + Send + Sync + Unpin + 'static {
 /// The parts of a join as futures, in the order in which they are polled, each with its place.
 fn in_any_order<O: Ops>(ops: &O, parts: Vec<Node>) -> Vec<(usize, BoxFuture<'static, Out>)> {
     let mut work: Vec<_> = parts.into_iter().map(|part| Some(eval(ops.clone(), part))).collect();
-    let order = ops.order(work.len());
+    // Above 30 the order of a `try_join_all` is the order in which it looks.
+    let order = if work.len() > 30 { (0..work.len()).collect() } else { ops.order(work.len()) };
     order.into_iter().filter_map(|i| Some((i, work[i].take()?))).collect()
 }
 
@@ -196,7 +197,7 @@ impl Ops for Live {
     fn child(&self, run: u32) -> BoxFuture<'static, Out> {
         let child = self.ctx.child::<u64>("program", &(self.program, run, 0_u32, 5_u64));
         // Half of them have an id of their own.
-        let child = if run % 2 == 0 { child.id(format!("p{}-r{run}", self.program)) } else { child };
+        let child = if run.is_multiple_of(2) { child.id(format!("p{}-r{run}", self.program)) } else { child };
         Box::pin(async move { known(child.await) })
     }
 
