@@ -31,7 +31,7 @@ fn crashed_in_any_state_random_programs_decide_the_same() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (mut points, mut first, mut programs) = (0, 0_u64, 0);
     while points < wanted {
-        let together = if wanted < 5_000 { TOGETHER / 3 } else { TOGETHER };
+        let together = if wanted < 5_000 { TOGETHER / 4 } else { TOGETHER };
         let numbers: Vec<u64> =
             alone.clone().map_or_else(|| (first..first + u64::from(together)).collect(), Iterator::collect);
         first += u64::from(together);
