@@ -58,7 +58,8 @@ impl Shard {
     fn commit_start(&mut self, mut run: Resident, row: &Row, start: StartRun, reply: StartReply) {
         let now = self.inner.now_ms();
         let token = run.token;
-        if run.machine.outcome().is_some() || !is_simple(row) {
+        // A turn that is to be replayed first takes the common way as well.
+        if run.machine.outcome().is_some() || !is_simple(row) || self.inner.check_replay {
             return self.create_then_load(start, reply);
         }
         let (body, hash) = match chained(&run_hash(&start.id), row, self.inner.limits.row_bytes()) {

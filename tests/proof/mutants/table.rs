@@ -3,7 +3,7 @@
 use super::Mutant;
 
 /// All lists.
-pub(super) const TABLE: &[&[Mutant]] = &[BOUNDARIES, POWER, DOUBT];
+pub(super) const TABLE: &[&[Mutant]] = &[BOUNDARIES, POWER, DOUBT, UPGRADES];
 
 const BOUNDARIES: &[Mutant] = &[Mutant {
     name: "chain-from-nothing",
@@ -107,6 +107,89 @@ const DOUBT: &[Mutant] = &[
         };
         let why = match answer {",
         proof: "proof::doubt::what_is_cut_off",
+        count: None,
+    },
+];
+
+const UPGRADES: &[Mutant] = &[
+    Mutant {
+        name: "replay-ignores-inputs",
+        file: "engine/asked.rs",
+        from: "                    return differ(input_text(&rec.hash, &rec.input), asked_text(&self.hash, self.input.as_ref()));",
+        to: "                    if !MUTANT { return differ(input_text(&rec.hash, &rec.input), asked_text(&self.hash, self.input.as_ref())); }",
+        proof: "proof::upgrades::changed::changed_code",
+        count: None,
+    },
+    Mutant {
+        name: "replay-ignores-a-timers-length",
+        file: "engine/asked.rs",
+        from: "                if ms != rec_ms {",
+        to: "                if !MUTANT && ms != rec_ms {",
+        proof: "proof::upgrades::changed::changed_code",
+        count: None,
+    },
+    Mutant {
+        name: "replay-forgives-what-is-missing",
+        file: "engine/recorder.rs",
+        from: "match recorded.into_iter().flatten().next() {",
+        to: "match recorded.into_iter().flatten().next().filter(|_| !MUTANT) {",
+        proof: "proof::upgrades::changed::changed_code",
+        count: None,
+    },
+    Mutant {
+        name: "replay-forgives-another-result",
+        file: "runtime/host/replay.rs",
+        from: "(!same(&was, &is)).then(",
+        to: "(!MUTANT && !same(&was, &is)).then(",
+        proof: "proof::upgrades::changed::changed_code",
+        count: None,
+    },
+    Mutant {
+        name: "gate-always-newest",
+        file: "engine/ctx.rs",
+        from: "recorded.get(change).copied().unwrap_or(oldest)",
+        to: "recorded.get(change).copied().unwrap_or(if MUTANT { newest } else { oldest })",
+        proof: "proof::upgrades::gates",
+        count: None,
+    },
+    Mutant {
+        name: "replay-is-not-repeated",
+        file: "runtime/host/submit.rs",
+        from: "if shop.inner.check_replay && !row.deliveries.is_empty() {",
+        to: "if !MUTANT && shop.inner.check_replay && !row.deliveries.is_empty() {",
+        proof: "proof::upgrades::repeated::code_that_does_not",
+        count: None,
+    },
+    Mutant {
+        name: "verify-skips-rows-of-the-host",
+        file: "runtime/store/read.rs",
+        from: "if hash != row.hash {",
+        to: "if hash != row.hash && !(MUTANT && row.body.starts_with(\"{\\\"h\\\"\")) {",
+        proof: "proof::upgrades::tampered",
+        count: None,
+    },
+    Mutant {
+        name: "verify-forgives-added-rows",
+        file: "runtime/report/verify.rs",
+        from: "Ok(rows) if counted != Some(rows) =>",
+        to: "Ok(rows) if !MUTANT && counted != Some(rows) =>",
+        proof: "proof::upgrades::tampered",
+        count: None,
+    },
+    Mutant {
+        name: "verify-believes-the-status",
+        file: "runtime/report/verify.rs",
+        from: "if ended != said {",
+        to: "if !MUTANT && ended != said {",
+        proof: "proof::upgrades::tampered",
+        count: None,
+    },
+    Mutant {
+        name: "replay-loses-chunks",
+        file: "engine/machine.rs",
+        from: "        self.table.learn(row.chunks);\n",
+        to: "        if !MUTANT { self.table.learn(row.chunks); }\n",
+        proof: "proof::upgrades::corpus::every_recorded",
         count: None,
     },
 ];

@@ -13,13 +13,15 @@ use super::acts::act;
 use super::{Desk, flows, stories, within};
 
 /// Runs a workflow whose steps depend on what this draws; its exit code and what is said.
-async fn checked(draw: impl Fn() -> u64 + Send + Sync + 'static, check: bool) -> (u8, String) {
+async fn checked(draw: impl Fn() -> u64 + Send + Sync + 'static, at_once: bool, check: bool) -> (u8, String) {
     let (desk, draw) = (Desk::new(), Arc::new(draw));
     let flow = move |ctx: Ctx, (): ()| {
         let draw = draw.clone();
         async move {
             let plus = |n: u64| async move { Ok::<u64, Error>(n + 1) };
-            ctx.step("first", 0, plus).await?;
+            if !at_once {
+                ctx.step("first", 0, plus).await?;
+            }
             ctx.step("drawn", draw(), plus).await?;
             ctx.step("last", 0, plus).await
         }
@@ -50,17 +52,18 @@ async fn code_that_does_not_repeat_itself_is_noticed() {
         COUNT.fetch_add(1, Ordering::SeqCst)
     };
     for (what, said) in [
-        ("a clock", checked(clock, true).await),
-        ("a HashSet's order", checked(hash_order, true).await),
-        ("a global", checked(global, true).await),
+        ("a clock", checked(clock, false, true).await),
+        ("a clock, at once", checked(clock, true, true).await),
+        ("a HashSet's order", checked(hash_order, false, true).await),
+        ("a global", checked(global, false, true).await),
     ] {
         assert_eq!(said.0, 5, "{what}: {said:?}");
         for words in ["step `drawn`", "replayed at once", "ctx.now()"] {
             assert!(said.1.contains(words), "{what}: {said:?}");
         }
     }
-    assert_eq!(checked(global, false).await.0, 0, "unchecked, it is noticed by nobody");
-    assert_eq!(checked(|| 1, true).await.0, 0);
+    assert_eq!(checked(global, false, false).await.0, 0, "unchecked, it is noticed by nobody");
+    assert_eq!(checked(|| 1, true, true).await.0, 0);
 }
 
 /// What a hasher with keys of its own says.
