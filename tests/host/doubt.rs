@@ -1,6 +1,6 @@
 //! Steps in doubt and their reconcile probes: what a probe decides, what it leaves to a person, and that neither is asked twice.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use abide::host::Builder;
 use abide::prelude::*;
 use abide::{Report, Settled};
 
-use super::rig::{Rig, within};
+use super::rig::{Gate, Rig, within};
 
 /// What the probe of [`pay`] does.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -205,4 +205,62 @@ async fn a_result_that_does_not_fit_is_refused_and_the_run_stays_whole() {
     assert_eq!(within(run.result::<u64>()).await.unwrap(), 8);
     assert_eq!(world.counts().0, 1);
     abide.shutdown().await;
+}
+
+/// An outcome that came while the run could not go on is delivered once: after that its doubt, and what its probe said, stand.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kept_outcome_is_delivered_once_however_often_the_run_is_loaded() {
+    let (rig, gates) = (Rig::new(), (Gate::new(), Gate::new()));
+    let (broken, mended, asked) =
+        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let open = || {
+        let ((pay, quick), broken, mended, asked) = (gates.clone(), broken.clone(), mended.clone(), asked.clone());
+        rig.open().workflow("pay", move |ctx: Ctx, (): ()| {
+            let ((pay, quick), broken, mended, asked) =
+                ((pay.clone(), quick.clone()), broken.clone(), mended.clone(), asked.clone());
+            let fails = move |()| {
+                let pay = pay.clone();
+                async move {
+                    pay.pass().await;
+                    Err::<u32, _>(in_doubt("the line went dead"))
+                }
+            };
+            let probe = move |(): (), _| {
+                asked.fetch_add(1, Ordering::SeqCst);
+                async { Ok::<_, Error>(Reconciled::Unknown) }
+            };
+            async move {
+                let pays = ctx.step("pay", (), fails).once().reconcile(probe);
+                let breaks = async {
+                    let one: u32 = ctx.step("quick", (), quick.step(1_u32)).await?;
+                    if !mended.load(Ordering::SeqCst) {
+                        broken.store(true, Ordering::SeqCst);
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                    Ok::<_, Error>(one)
+                };
+                let (a, b) = futures_util::future::join(pays, breaks).await;
+                Ok::<_, Error>(a? + b?)
+            }
+        })
+    };
+    let abide = open().start().await.unwrap();
+    let run = abide.run("pay", &()).id("r").await.unwrap();
+    gates.0.until_reached(1).await;
+    gates.1.open();
+    super::rig::until(|| broken.load(Ordering::SeqCst)).await;
+    gates.0.open();
+    assert_eq!(within(run.result::<u32>()).await.unwrap_err().exit_code(), 5);
+    assert!(rig.journal("r").contains("\"outcome\":{\"id\":\"pay\""), "{}", rig.journal("r"));
+    abide.shutdown().await;
+    mended.store(true, Ordering::SeqCst);
+    for _ in 0..3 {
+        let abide = open().start().await.unwrap();
+        let run = abide.resume("r", false).await.unwrap();
+        let parked = within(run.settled()).await.unwrap();
+        assert!(matches!(parked, Settled::Parked { waiting_for: Some("in_doubt"), .. }), "{parked:?}");
+        abide.shutdown().await;
+    }
+    assert_eq!((gates.0.reached(), asked.load(Ordering::SeqCst)), (1, 1));
+    assert_eq!(rig.journal("r").matches("\"in_doubt\":{").count(), 1);
 }

@@ -45,7 +45,7 @@ struct Case {
 
 #[test]
 fn calls_of_a_server_are_never_repeated_undecided() {
-    let (cases, seed) = (super::super::count("doubt of agents", 2, 60), super::super::seed());
+    let (cases, seed) = (super::super::count("doubt of agents", 2, 30), super::super::seed());
     let (next, kills) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..2 {

@@ -23,7 +23,7 @@ use judge::{Judge, Ledger, probe_gave_up};
 use worker::{FOLDER, Kind, MARK, SEED, kind, said_value};
 
 /// So long a process may say nothing before it is killed: everything hangs then.
-const SILENCE: Duration = Duration::from_millis(60);
+const SILENCE: Duration = Duration::from_millis(30);
 /// Processes of one run after which it is taken to be stuck.
 const MOST: usize = 400;
 
@@ -38,7 +38,7 @@ struct Count {
 
 #[test]
 fn what_is_cut_off_in_mid_flight_is_never_repeated_undecided() {
-    let (kills, seed) = (super::count("doubt", 60, 4_000), super::seed());
+    let (kills, seed) = (super::count("doubt", 60, 3_000), super::seed());
     let (count, next) = (Count::default(), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..2 {
