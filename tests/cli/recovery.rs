@@ -129,11 +129,20 @@ fn a_changed_definition_diverges_and_is_kept() {
     project.abide(&["run", "helper.md", "go", "--id", "r", "--trust"]).is(3);
     let db = rusqlite::Connection::open(project.db()).unwrap();
     let pinned: String = db.query_row("SELECT body FROM definitions", [], |row| row.get(0)).unwrap();
-    db.execute("UPDATE definitions SET body = ?1", [pinned.replace("You help.", "You hinder.")]).unwrap();
+    let changed = pinned.replace("You help.", "You hinder.");
+    // What does not match its hash is damage, and not used.
+    db.execute("UPDATE definitions SET body = ?1", [&changed]).unwrap();
+    project.abide(&["resume", "r", "--trust"]).is(8).says("its definition does not match its hash");
+    assert!(project.abide(&["verify"]).is(8).stdout.contains("its definition does not match its hash"));
+    let pin = |body: &str| {
+        let hash = blake3::hash(body.as_bytes());
+        db.execute("UPDATE definitions SET body = ?1, hash = ?2", (body, hash.as_bytes())).unwrap();
+    };
+    pin(&changed);
     let diverged = project.abide(&["resume", "r", "--trust", "--json"]).is(5);
     assert!(diverged.error()["message"].as_str().unwrap().contains("helper/llm"), "{diverged:?}");
     assert_eq!(project.show("r")["run"]["status"], "diverged");
-    db.execute("UPDATE definitions SET body = ?1", [pinned]).unwrap();
+    pin(&pinned);
     project.abide(&["resume", "r", "--trust", "--yes"]).is(0);
     assert_eq!(model.count(), 2);
 }
