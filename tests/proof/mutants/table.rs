@@ -3,7 +3,7 @@
 use super::Mutant;
 
 /// All lists.
-pub(super) const TABLE: &[&[Mutant]] = &[BOUNDARIES, POWER, DOUBT, UPGRADES];
+pub(super) const TABLE: &[&[Mutant]] = &[BOUNDARIES, PROGRAMS, POWER, DOUBT, UPGRADES];
 
 const BOUNDARIES: &[Mutant] = &[Mutant {
     name: "chain-from-nothing",
@@ -191,5 +191,112 @@ const UPGRADES: &[Mutant] = &[
         to: "        if !MUTANT { self.table.learn(row.chunks); }\n",
         proof: "proof::upgrades::corpus::every_recorded",
         count: None,
+    },
+];
+
+const PROGRAMS: &[Mutant] = &[
+    Mutant {
+        name: "act-before-commit",
+        file: "runtime/host/submit.rs",
+        from: "        self.committing = Some(Committing { ended, ..committing });\n",
+        to: "        let mut committing = Committing { ended, ..committing };\n        if MUTANT {\n            for act in std::mem::take(&mut committing.acts) {\n                match act {\n                    Act::Start { id, n } => self.start(shop, id, n),\n                    other => committing.acts.push(other),\n                }\n            }\n        }\n        self.committing = Some(committing);\n",
+        proof: "proof::programs",
+        count: Some("600"),
+    },
+    Mutant {
+        name: "skip-the-intent",
+        file: "runtime/host/submit.rs",
+        from: "        row.host.append(&mut self.host);\n",
+        to: "        if MUTANT {\n            row.deliveries.iter_mut().for_each(|d| d.commands.retain(|c| !matches!(c, Command::Step(_))));\n        }\n        row.host.append(&mut self.host);\n",
+        proof: "proof::programs",
+        count: Some("600"),
+    },
+    Mutant {
+        name: "leave-messages",
+        file: "runtime/store/append.rs",
+        from: "        self.consume(tx)?;\n",
+        to: "        if !MUTANT {\n            self.consume(tx)?;\n        }\n",
+        proof: "proof::programs",
+        count: Some("600"),
+    },
+    Mutant {
+        name: "deliver-out-of-order",
+        file: "engine/order.rs",
+        from: "    waiting.sort_by_key(|one| when(one));\n",
+        to: "    waiting.sort_by_key(|one| when(one));\n    if MUTANT {\n        waiting.reverse();\n    }\n",
+        proof: "proof::programs",
+        count: Some("600"),
+    },
+    Mutant {
+        name: "reveal-the-latest",
+        file: "engine/state.rs",
+        from: "self.ready.pop_first()?",
+        to: "if MUTANT { self.ready.pop_last()? } else { self.ready.pop_first()? }",
+        proof: "proof::programs",
+        count: Some("600"),
+    },
+    Mutant {
+        name: "reveal-all-at-once",
+        file: "engine/state.rs",
+        from: "        if self.revealed == Some(slot) {\n            self.revealed = None;\n            let entry",
+        to: "        let all = MUTANT && self.entries.get(slot).is_some_and(|e| e.settled.is_some());\n        if all {\n            self.ready.retain(|_, other| *other != slot);\n        }\n        if self.revealed == Some(slot) || all {\n            self.revealed = None;\n            let entry",
+        proof: "proof::programs",
+        count: Some("600"),
+    },
+    Mutant {
+        name: "number-as-polled",
+        file: "engine/state.rs",
+        from: "            fresh.sort_by(|a, b| self.compare(&self.entries[*a].asked, &self.entries[*b].asked));\n",
+        to: "            if !MUTANT {\n                fresh.sort_by(|a, b| self.compare(&self.entries[*a].asked, &self.entries[*b].asked));\n            }\n",
+        proof: "proof::programs",
+        count: Some("600"),
+    },
+    Mutant {
+        name: "number-per-run",
+        file: "engine/state.rs",
+        from: "        let ordinal = scope.next_ordinal(&entry.asked.name);\n        let id = StepId::new(&scope.path, &entry.asked.name, ordinal);\n",
+        to: "        let mut ordinal = scope.next_ordinal(&entry.asked.name);\n        let path = scope.path.clone();\n        if MUTANT && !path.is_empty() {\n            ordinal = self.scopes[0].next_ordinal(&entry.asked.name);\n        }\n        let id = StepId::new(&path, &entry.asked.name, ordinal);\n",
+        proof: "proof::programs",
+        count: Some("600"),
+    },
+    Mutant {
+        name: "forget-a-drop",
+        file: "engine/state.rs",
+        from: "                self.dropped.push(id);\n",
+        to: "                if !MUTANT {\n                    self.dropped.push(id);\n                }\n",
+        proof: "proof::programs",
+        count: Some("600"),
+    },
+    Mutant {
+        name: "cancel-in-another-order",
+        file: "engine/state.rs",
+        from: "        ids.sort_unstable();\n        for id in &ids {\n",
+        to: "        ids.sort_unstable();\n        if MUTANT {\n            ids.reverse();\n        }\n        for id in &ids {\n",
+        proof: "proof::programs",
+        count: Some("600"),
+    },
+    Mutant {
+        name: "forget-failures",
+        file: "runtime/host/take_up.rs",
+        from: "        self.known.get(id).map_or(0, StepState::failures)\n",
+        to: "        if MUTANT { 0 } else { self.known.get(id).map_or(0, StepState::failures) }\n",
+        proof: "proof::programs",
+        count: Some("600"),
+    },
+    Mutant {
+        name: "leave-children",
+        file: "runtime/host/submit.rs",
+        from: "                    plan.cancel_runs.extend(self.children.remove(id));\n",
+        to: "                    if !MUTANT {\n                        plan.cancel_runs.extend(self.children.remove(id));\n                    }\n",
+        proof: "proof::programs",
+        count: Some("600"),
+    },
+    Mutant {
+        name: "versions-anew",
+        file: "engine/machine.rs",
+        from: "self.shared.lock().recorded_versions = Some(recorder.versions());",
+        to: "self.shared.lock().recorded_versions = if MUTANT { Some(std::collections::HashMap::new()) } else { Some(recorder.versions()) };",
+        proof: "proof::programs",
+        count: Some("600"),
     },
 ];

@@ -26,12 +26,12 @@ const BEGIN: i64 = TICK * 1_000;
 
 #[test]
 fn crashed_in_any_state_random_programs_decide_the_same() {
-    let wanted = super::count("programs", 250, 100_000);
+    let wanted = super::count("programs", 200, 100_000);
     let alone = std::env::var("ABIDE_PROGRAM").ok().map(|text| alone(&text));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (mut points, mut first, mut programs) = (0, 0_u64, 0);
     while points < wanted {
-        let together = if wanted < 5_000 { TOGETHER / 4 } else { TOGETHER };
+        let together = if wanted < 5_000 { TOGETHER / 6 } else { TOGETHER };
         let numbers: Vec<u64> =
             alone.clone().map_or_else(|| (first..first + u64::from(together)).collect(), Iterator::collect);
         first += u64::from(together);
