@@ -170,3 +170,25 @@ fn a_probe_that_may_not_be_called_freely_is_a_mistake_in_the_settings() {
         assert!(project.calls().is_empty());
     }
 }
+
+#[test]
+fn several_in_doubt_are_named_and_resolved_one_by_one() {
+    let calls = vec![("fix_hang", json!({"n": 1})), ("fix_hang", json!({"n": 2})), ("fix_hang", json!({"n": 3}))];
+    let model = Model::by_turn(vec![Say::Calls(calls), Say::Text("over")]);
+    let project = Project::new(&model);
+    project.settings(&model, RULES);
+    project.abide(&["run", "helper.md", "go", "--id", "r", "--trust"]).is(3);
+    let which = project.abide(&["resolve", "r", "--fail", "no"]).is(2);
+    which.says("3 steps of run `r` are in doubt: say which").says("helper/fix_hang#3: fix hang {");
+    project.abide(&["resolve", "r", "--step", "helper/fix_hang#3", "--fail", "third"]).is(0);
+    // Heard at once or later, it is the same.
+    project.abide(&["resume", "r", "--trust"]).is(3);
+    let gone = project.abide(&["resolve", "r", "--step", "helper/fix_hang#3", "--retry"]).is(2);
+    gone.says("is not in doubt: it is failed");
+    let result = json!({"content": [{"type": "text", "text": "the first was sent"}]}).to_string();
+    project.abide(&["resolve", "r", "--step", "helper/fix_hang", "--result", &result]).is(0);
+    project.abide(&["resolve", "r", "--step", "helper/fix_hang#2", "--fail", "second", "--resume", "--trust"]).is(0);
+    assert_eq!(project.calls().len(), 3, "none was called again");
+    let told = model.asked()[1].body["messages"].to_string();
+    assert!(["the first was sent", "second", "third"].iter().all(|said| told.contains(said)), "{told}");
+}
