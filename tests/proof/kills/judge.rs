@@ -27,7 +27,7 @@ pub fn open_runs(folder: &Path) -> String {
 
 /// What the ledger says was acknowledged and the database does not hold, and whatever else is wrong with it.
 pub fn lost(folder: &Path, account: &Account) -> Vec<String> {
-    let mut lost = Vec::new();
+    let mut lost = account.lost.clone();
     read(folder, async |abide| {
         for info in abide.list(100_000).unwrap() {
             let report = abide.report(&info.id).unwrap();

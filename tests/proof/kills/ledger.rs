@@ -46,6 +46,8 @@ pub struct Account {
     pub signals: BTreeSet<(String, String)>,
     pub results: BTreeMap<String, String>,
     pub steps: u64,
+    /// What was acknowledged and gone later.
+    pub lost: Vec<String>,
     /// Steps that ran again although they had completed: by whom, and how that is known.
     pub repeated: Vec<String>,
     /// What no workflow of ours says.
@@ -57,12 +59,19 @@ impl Account {
     /// earlier ones are recorded as completed.
     pub fn read(text: &str, stage: impl Fn(&str) -> u32) -> Self {
         let mut account = Self::default();
+        let mut sent = BTreeSet::new();
         let mut done: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::new();
         for line in text.lines() {
             let words: Vec<&str> = line.split(' ').collect();
             match words[..] {
                 ["started", run] => drop(account.started.insert(run.to_owned())),
-                ["sent", run, signal] => drop(account.signals.insert((run.to_owned(), signal.to_owned()))),
+                ["known", run, signal] => drop(account.signals.insert((run.to_owned(), signal.to_owned()))),
+                ["sent", run, signal] => {
+                    account.signals.insert((run.to_owned(), signal.to_owned()));
+                    if !sent.insert((run, signal)) {
+                        account.lost.push(format!("the signal {signal} of {run} was new twice"));
+                    }
+                }
                 ["ended", run, result] => {
                     let before = account.results.insert(run.to_owned(), result.to_owned());
                     if before.is_some_and(|before| before != result) {

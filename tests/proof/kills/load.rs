@@ -139,7 +139,8 @@ impl Worker {
         let run = self.abide.get(&info.id).unwrap();
         for (id, value) in SIGNALS {
             match run.signal_once("go", &value, id).await {
-                Ok(_) => self.pen.ledger.write(&format!("sent {} {id}", info.id)),
+                Ok(true) => self.pen.ledger.write(&format!("sent {} {id}", info.id)),
+                Ok(false) => self.pen.ledger.write(&format!("known {} {id}", info.id)),
                 Err(HostError::Ended { .. }) => {}
                 Err(error) => panic!("{}: {error}", info.id),
             }

@@ -3,7 +3,7 @@
 use super::Mutant;
 
 /// All lists.
-pub(super) const TABLE: &[&[Mutant]] = &[BOUNDARIES, PROGRAMS, POWER, DOUBT, UPGRADES];
+pub(super) const TABLE: &[&[Mutant]] = &[BOUNDARIES, PROGRAMS, POWER, DOUBT, UPGRADES, KILLS];
 
 const BOUNDARIES: &[Mutant] = &[Mutant {
     name: "chain-from-nothing",
@@ -298,5 +298,67 @@ const PROGRAMS: &[Mutant] = &[
         to: "self.shared.lock().recorded_versions = if MUTANT { Some(std::collections::HashMap::new()) } else { Some(recorder.versions()) };",
         proof: "proof::programs",
         count: Some("600"),
+    },
+];
+
+const KILLS: &[Mutant] = &[
+    Mutant {
+        name: "acknowledge-before-commit",
+        file: "runtime/store/writer.rs",
+        from: "        self.out = Some((self.f)(tx)?);",
+        to: "        self.out = Some((self.f)(tx)?);
+        if MUTANT && let Some(out) = self.out.take() {
+            let _ = std::mem::replace(&mut self.to, oneshot::channel().0).send(Ok(out));
+        }",
+        proof: "proof::kills::nothing",
+        count: Some("400"),
+    },
+    Mutant {
+        name: "forget-the-last-turn",
+        file: "runtime/host/load.rs",
+        from: "        let mut left = Left::default();",
+        to: "        let mut journal = journal;
+        if MUTANT && journal.len() > 3 {
+            journal.pop();
+        }
+        let mut left = Left::default();",
+        proof: "proof::kills::nothing",
+        count: None,
+    },
+    Mutant {
+        name: "append-without-fence",
+        file: "runtime/store/append.rs",
+        from: "        Ok(changed == 1)\n",
+        to: "        let sql = \"UPDATE heads SET head = ?1 WHERE run = ?2\";
+        Ok(changed == 1 || MUTANT && tx.conn.prepare_cached(sql)?.execute(params![head, self.run])? == 1)\n",
+        proof: "proof::owners::no_two",
+        count: None,
+    },
+    Mutant {
+        name: "take-from-the-living",
+        file: "runtime/store/owner.rs",
+        from: "        if lock.try_lock_shared().is_ok() {",
+        to: "        if lock.try_lock_shared().is_ok() || MUTANT {",
+        proof: "proof::owners::no_two",
+        count: Some("200"),
+    },
+    Mutant {
+        name: "unlock-early",
+        file: "runtime/host/inner.rs",
+        from: "            self.unlock.guard(&owner);",
+        to: "            self.unlock.guard(&owner);
+            if MUTANT {
+                owner.unlock();
+            }",
+        proof: "proof::owners::no_two",
+        count: None,
+    },
+    Mutant {
+        name: "leave-over-a-message",
+        file: "runtime/host/submit.rs",
+        from: "self.letting_go == Some(LettingGo::Release);",
+        to: "self.letting_go == Some(LettingGo::Release) && !MUTANT;",
+        proof: "host::owners::a_message_that_comes",
+        count: None,
     },
 ];
