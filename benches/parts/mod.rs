@@ -15,7 +15,8 @@ pub(crate) const PART: &str = "ABIDE_BENCH_PART";
 pub(crate) fn child() -> bool {
     match std::env::var(PART).as_deref() {
         Ok("sleepers") => sleepers::child(),
-        Ok("kill") => kill::child(),
+        Ok("kill") => kill::child(false),
+        Ok("standby") => kill::child(true),
         _ => return false,
     }
     true

@@ -13,7 +13,7 @@ use crate::{HostError, crash};
 /// How often the file is looked at for other processes' commits.
 const LOOK: Duration = Duration::from_millis(25);
 /// How often other owners are probed.
-const PROBE: Duration = Duration::from_millis(50);
+const PROBE: Duration = Duration::from_millis(25);
 
 /// The watching thread.
 pub(crate) struct Watch {

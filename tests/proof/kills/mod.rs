@@ -2,6 +2,7 @@
 //! Nothing acknowledged is lost, no completed step runs again, every run ends. The judge is a ledger outside the database. It never looks at
 //! what a power failure does.
 
+mod binary;
 mod judge;
 pub mod ledger;
 mod load;
