@@ -11,7 +11,8 @@ const STEPS: u64 = 1_000;
 
 pub(super) fn measure(dir: &Path) {
     for (what, standby) in [("new process included", false), ("in a process that was there already", true)] {
-        let mut times: Vec<f64> = (0..7).map(|round| one(&dir.join(format!("kill{standby}{round}")), standby)).collect();
+        let mut times: Vec<f64> =
+            (0..7).map(|round| one(&dir.join(format!("kill{standby}{round}")), standby)).collect();
         times.sort_by(f64::total_cmp);
         println!(
             "SIGKILL to the first live step of a run {STEPS} steps in, {what}: {:.0} ms, median of 7, worst {:.0} ms (aim: under 100 ms)",

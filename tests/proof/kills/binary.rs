@@ -98,5 +98,7 @@ fn a_killed_binary_goes_on_where_it_was() {
         kills += play(&mut dice, seed);
         runs += 1;
     }
-    println!("{kills} kills of the binary in {runs} agents' runs: 0 calls of a tool repeated, 0 requests repeated, 0 runs stuck");
+    println!(
+        "{kills} kills of the binary in {runs} agents' runs: 0 calls of a tool repeated, 0 requests repeated, 0 runs stuck"
+    );
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use abide::Abide;
 use abide::engine::event::{Verdict, json};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use super::dice::Dice;
 use super::kills::ledger::{Account, Ledger};
@@ -171,6 +171,8 @@ impl Scene {
     async fn stop(&self, process: Pid) {
         loop {
             kill_process(process, Signal::STOP).unwrap();
+            // Its threads run on for an instant: the system tells when the last one has stopped.
+            waitpid(Some(process), WaitOptions::UNTRACED).unwrap();
             self.conn.busy_timeout(Duration::from_millis(300)).unwrap();
             let free = self.conn.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok();
             self.conn.busy_timeout(PATIENCE).unwrap();
