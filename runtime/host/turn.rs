@@ -117,7 +117,10 @@ impl Resident {
         turn.waiting.extend(self.arrived.drain(..));
         let mail = self.mail.drain(..);
         turn.waiting.extend(mail.map(|m| Arrived { at: m.at_ms, order: Arrival::Inbox, what: Came::Mail(m) }));
-        in_order(turn.waiting.make_contiguous(), |a| (a.at, a.order));
+        let waiting = turn.waiting.make_contiguous();
+        // Of messages of the same millisecond, the first in the inbox comes first.
+        waiting.sort_by_key(|one| if let Came::Mail(message) = &one.what { message.id } else { 0 });
+        in_order(waiting, |a| (a.at, a.order));
         if shuffles {
             shuffle_outcomes(&mut turn.waiting);
         }

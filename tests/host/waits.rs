@@ -274,3 +274,29 @@ async fn a_parent_is_settled_when_all_that_its_children_wait_for_is_somebody() {
     assert_eq!(within(run.result::<u32>()).await.unwrap(), 8);
     abide.shutdown().await;
 }
+
+/// Messages of the same millisecond reach those who wait in the order of the inbox, also when one of them made the others' waiters.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_of_the_same_time_come_in_the_order_in_which_they_were_sent() {
+    let (rig, gate) = (Rig::new(), Gate::new());
+    let held = gate.clone();
+    let flow = move |ctx: Ctx, (): ()| {
+        let held = held.clone();
+        async move {
+            ctx.step("held", (), held.step(())).await?;
+            ctx.signal::<u32>("go").await?;
+            let (Either::Left((first, _)) | Either::Right((first, _))) =
+                select(ctx.signal::<u32>("a"), ctx.signal::<u32>("b")).await;
+            first
+        }
+    };
+    let abide = rig.open_at_clock().workflow("flow", flow).start().await.unwrap();
+    let run = abide.run("flow", &()).await.unwrap();
+    gate.until_reached(1).await;
+    for (name, value) in [("b", 2), ("go", 0), ("a", 1)] {
+        run.signal(name, &value).await.unwrap();
+    }
+    gate.open();
+    assert_eq!(within(run.result::<u32>()).await.unwrap(), 2);
+    abide.shutdown().await;
+}

@@ -87,6 +87,8 @@ pub(super) struct Message {
 }
 
 pub(super) struct Book {
+    /// Another one after each change.
+    pub(super) version: u64,
     conn: Connection,
     last_log: i64,
     last_run: i64,
@@ -118,6 +120,7 @@ impl Book {
         let conn = Connection::open_with_flags(db, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
         conn.busy_timeout(std::time::Duration::from_secs(20)).unwrap();
         Self {
+            version: 0,
             conn,
             last_log: 0,
             last_run: 0,
@@ -135,9 +138,14 @@ impl Book {
         }
     }
 
-    /// Reads what is new. True if there was something.
-    pub(super) fn read(&mut self, programs: &[Program]) -> bool {
-        let before = (self.last_log, self.last_message, self.inbox.values().map(Vec::len).sum::<usize>());
+    /// What changes when something has happened.
+    fn mark(&self) -> (i64, i64, usize, usize) {
+        (self.last_log, self.last_message, self.inbox.values().map(Vec::len).sum(), self.diverged.len())
+    }
+
+    /// Reads what is new.
+    pub(super) fn read(&mut self, programs: &[Program]) {
+        let before = self.mark();
         self.conn.prepare_cached("BEGIN").unwrap().execute([]).unwrap();
         let mut rows: Vec<(i64, i64, String)> = Vec::new();
         {
@@ -181,7 +189,7 @@ impl Book {
             let row: Row = serde_json::from_str(&body).unwrap();
             self.take(run, row, programs);
         }
-        before != (self.last_log, self.last_message, self.inbox.values().map(Vec::len).sum::<usize>())
+        self.version += u64::from(before != self.mark());
     }
 
     fn take(&mut self, key: i64, row: Row, programs: &[Program]) {

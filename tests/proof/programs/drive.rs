@@ -87,9 +87,21 @@ impl Drive {
 
     /// Works until these programs have ended.
     pub(super) async fn finish(&mut self, which: &BTreeSet<u32>) -> Result<(), String> {
-        let mut last_move = Instant::now();
+        let (mut last_move, mut seen, mut again) = (Instant::now(), None, true);
         loop {
-            let mut moved = self.world.book.lock().unwrap().read(&self.world.programs);
+            let now = {
+                let mut book = self.world.book.lock().unwrap();
+                book.read(&self.world.programs);
+                Some((book.version, self.world.state.lock().unwrap().version()))
+            };
+            if now == seen && !again {
+                if last_move.elapsed() > PATIENCE {
+                    return Err(format!("nothing moves any more: {}", self.standing(which)));
+                }
+                tokio::time::sleep(Duration::from_micros(50)).await;
+                continue;
+            }
+            (seen, again, last_move) = (now, false, Instant::now());
             let mut sends: Vec<BoxFuture<'static, ()>> = Vec::new();
             let mut left = 0;
             let mut quiet = true;
@@ -109,13 +121,12 @@ impl Drive {
                     if !is_quiet(&book, &state, *p, clock) {
                         (quiet, _) = (false, self.waiting.remove(p));
                     } else if !self.waiting.contains(p) {
-                        quiet = false;
+                        (quiet, again) = (false, true);
                         let program = &world.programs[*p as usize];
                         self.decide(&book, program, &mut opened, &mut sends)?;
                     }
                 }
                 drop((book, state));
-                moved |= !opened.is_empty() || !sends.is_empty();
                 for (p, uid, how) in opened {
                     self.world.open(p, uid, how);
                 }
@@ -126,13 +137,7 @@ impl Drive {
             join_all(sends).await;
             if quiet {
                 self.tick(which).await?;
-                last_move = Instant::now();
-            } else if moved {
-                last_move = Instant::now();
-            } else if last_move.elapsed() > PATIENCE {
-                return Err(format!("nothing moves any more: {}", self.standing(which)));
-            } else {
-                tokio::time::sleep(Duration::from_micros(50)).await;
+                again = true;
             }
         }
     }

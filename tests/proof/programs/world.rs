@@ -23,7 +23,10 @@ pub(super) struct World {
 #[derive(Default)]
 pub(super) struct Outside {
     pub(super) gates: HashMap<(u32, u32), Gate>,
+    /// How many attempts have come to a gate.
     next: u64,
+    /// How many have left one.
+    left: u64,
     /// Starts of each step, by the number of the attempt.
     pub(super) started: HashMap<(u32, u32), Vec<u32>>,
     /// Attempts that were under way when the process before this one ended.
@@ -48,6 +51,14 @@ impl Drop for Leave {
         if state.gates.get(&self.1).is_some_and(|gate| gate.serial == self.2) {
             state.gates.remove(&self.1);
         }
+        state.left += 1;
+    }
+}
+
+impl Outside {
+    /// What changes when somebody comes or leaves.
+    pub(super) fn version(&self) -> (u64, u64) {
+        (self.next, self.left)
     }
 }
 
