@@ -11,6 +11,12 @@ use crate::split::split;
 /// A payload shorter than this stays inline.
 const INLINE: usize = 256;
 
+/// The longest text of one value, in bytes. A damaged journal may refer to a chunk twice in each of fifty others.
+pub const MOST_VALUE: usize = 256 << 20;
+
+/// The most parts of one value.
+const MOST_PARTS: usize = 1 << 20;
+
 /// A JSON value in a journal: inline, or pieced together from text and numbered chunks.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Payload {
@@ -58,6 +64,9 @@ pub enum ChunkError {
     /// It refers to a chunk that no row has brought.
     #[error("chunk {0} is referred to and was never recorded")]
     Missing(u32),
+    /// Its parts make up more than any value holds.
+    #[error("its chunks make up more than {} MiB or {MOST_PARTS} parts", MOST_VALUE >> 20)]
+    TooLarge,
     /// Its parts do not make up a JSON value.
     #[error("its chunks do not make up a JSON value: {0}")]
     NotJson(String),
@@ -112,7 +121,12 @@ impl ChunkTable {
     fn text(&self, parts: &[Part]) -> Result<String, ChunkError> {
         let mut out = String::new();
         let mut stack = vec![(parts.iter(), u32::MAX)];
+        let mut seen = 0;
         while let Some((iter, below)) = stack.last_mut() {
+            seen += 1;
+            if out.len() > MOST_VALUE || seen > MOST_PARTS {
+                return Err(ChunkError::TooLarge);
+            }
             match iter.next() {
                 None => {
                     stack.pop();

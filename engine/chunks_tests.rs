@@ -77,3 +77,14 @@ fn damaged_references_are_errors() {
     assert_eq!(table.decode(&parts(0)).unwrap_err(), ChunkError::Missing(0));
     assert!(matches!(table.decode(&Payload::Parts(vec![Part::Text("{".into())])), Err(ChunkError::NotJson(_))));
 }
+
+#[test]
+fn chunks_that_double_each_other_are_refused() {
+    for text in ["", "x".repeat(100).as_str()] {
+        let mut table = ChunkTable::default();
+        let doubled = |n: u32| Chunk::Prefix("00".to_owned(), vec![Part::Chunk(n), Part::Chunk(n)]);
+        let first = Chunk::Prefix("00".to_owned(), vec![Part::Text(text.to_owned())]);
+        table.learn(std::iter::once(first).chain((0..50).map(doubled)).collect());
+        assert_eq!(table.decode(&Payload::Parts(vec![Part::Chunk(50)])).map(drop), Err(ChunkError::TooLarge));
+    }
+}

@@ -46,7 +46,7 @@ mod workflow;
 
 pub use asked::StepAsked;
 pub use bell::Notify;
-pub use chunks::{Chunk, ChunkError, ChunkTable, Part, Payload};
+pub use chunks::{Chunk, ChunkError, ChunkTable, MOST_VALUE, Part, Payload};
 pub use ctx::Ctx;
 pub use durable::{Child, ChildMark, Durable, Signal, SignalMark, Sleep, Step, StepMark, TimerMark};
 pub use effect::{Effect, StepKind};

@@ -81,6 +81,7 @@ mod tests {
             policy: Policy::Allow,
             timeout_s: 60,
             hash: String::new(),
+            reconcile: None,
         };
         let call = |n: &u32| ToolCall { server: "fs".into(), tool: "read".into(), arguments: json!({"n": n}) };
         let mut plans: Vec<Plan<'_>> = arguments.iter().map(|n| Plan::Call(&spec, call(n))).collect();

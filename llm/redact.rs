@@ -147,8 +147,8 @@ impl Known {
         let mut marks: Vec<(String, String)> = Vec::new();
         for (name, value) in &secrets {
             let mut form = value.clone();
-            // JSON text within a string within JSON text: an OpenAI call's arguments in a quoted body.
-            for tag in ["", "|json", "|json2"] {
+            // JSON text within a string within JSON text: an OpenAI call's arguments that quote a body that quotes another.
+            for tag in ["", "|json", "|json2", "|json3", "|json4"] {
                 let mark = format!("{{{name}{tag}}}");
                 let at = marks.iter().position(|(m, _)| *m == mark).unwrap_or(marks.len());
                 match marks.get_mut(at) {

@@ -159,7 +159,7 @@ impl Resident {
     /// The probe says that it did not happen: what was cut off starts at once, what failed by the step's policy of retries.
     fn try_again(&mut self, shop: &Shop<'_>, id: StepId, doubt: &Doubt, at: i64) -> Result<bool, Fault> {
         if !doubt.failed {
-            self.start_after_commit(id, doubt.n + 1, doubt.failures, at, true);
+            self.start_after_commit(id, doubt.n.saturating_add(1), doubt.failures, at, true);
             return Ok(false);
         }
         let error = did_not_happen(format!("{}: its probe says that it did not happen", doubt.why));
@@ -200,7 +200,7 @@ impl Resident {
         self.host.push(HostEvent::Resolved { id: id.clone(), verdict, by, at });
         match verdict {
             Verdict::Retry => {
-                self.start_after_commit(id, n + 1, 0, at, true);
+                self.start_after_commit(id, n.saturating_add(1), 0, at, true);
                 Ok(false)
             }
             Verdict::Landed => {

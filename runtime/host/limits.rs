@@ -1,7 +1,7 @@
 //! How much a run may hold. It only says so: who takes in a payload or begins a turn refuses what is over.
 
 use abide_engine::event::Row;
-use abide_engine::{Error, Json, terminal};
+use abide_engine::{Error, Json, MOST_VALUE, terminal};
 
 use crate::HostError;
 
@@ -9,7 +9,7 @@ use crate::HostError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of JSON of one input, one result of a step, or one signal. A larger input or signal is refused; a step with a
-    /// larger result fails. A turn may hold eight times that; one that asks for more parks the run.
+    /// larger result fails. No more than 256 MiB count. A turn may hold eight times that; one that asks for more parks the run.
     pub payload_bytes: usize,
     /// Events of a run since its start, or its last `continue_as_new`. At the limit it stops.
     pub events: usize,
@@ -31,11 +31,11 @@ impl Limits {
     }
 
     fn over(&self, bytes: usize) -> Option<String> {
-        (bytes > self.payload_bytes).then(|| {
+        let most = self.payload_bytes.min(MOST_VALUE);
+        (bytes > most).then(|| {
             format!(
-                "it is {bytes} bytes of JSON and the limit is {}: keep it elsewhere and pass on where, or raise the limit \
-                 (`payload_mib` under [limits] in abide.toml, `Builder::limits` in code)",
-                self.payload_bytes
+                "it is {bytes} bytes of JSON and the limit is {most}: keep it elsewhere and pass on where, or raise the limit \
+                 (`payload_mib` under [limits] in abide.toml, `Builder::limits` in code)"
             )
         })
     }

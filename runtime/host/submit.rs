@@ -226,7 +226,7 @@ impl Resident {
         let Some(Outcome::Continued(payload)) = self.machine.outcome() else { return Ok(None) };
         let input = self.machine.decode(payload).map_err(|e| Fault::Journal { why: e.to_string() })?;
         let before = self.machine.seed();
-        let seed = Seed { generation: before.generation + 1, ..before };
+        let seed = Seed { generation: before.generation.saturating_add(1), ..before };
         let alarm = super::shard::alarm(shop.to, self.token);
         let resources = self.machine.resources();
         let mut machine = Machine::new(self.id.to_string(), self.machine.workflow(), resources, alarm);

@@ -33,7 +33,7 @@ impl Left {
                 (id, StepState::Working { n, failures, serial: 0, abort: None })
             }
             HostEvent::Retry { id, n, next, rate_limit, .. } => {
-                let failures = self.failures(&id) + u32::from(!rate_limit);
+                let failures = self.failures(&id).saturating_add(u32::from(!rate_limit));
                 (id, StepState::RetryAt { n, failures, at: next, rate_limit })
             }
             HostEvent::InDoubt { id, n, why, failed, .. } => {
@@ -61,7 +61,7 @@ impl Left {
                 // Asked for and never begun, or the one after the last.
                 let n = self.known.get(&id).map_or(1, |known| match known {
                     StepState::Held { n, .. } => *n,
-                    other => other.attempt() + 1,
+                    other => other.attempt().saturating_add(1),
                 });
                 let failures = self.failures(&id);
                 (id, StepState::Held { n, failures })
@@ -138,7 +138,7 @@ impl Resident {
             let why = "the process that ran it ended before an outcome was recorded".to_owned();
             self.doubt(id, Doubt { n, failures, failed: false, why, undecided: false }, now);
         } else {
-            self.start_after_commit(id, n + 1, failures, now, true);
+            self.start_after_commit(id, n.saturating_add(1), failures, now, true);
         }
     }
 
@@ -149,7 +149,7 @@ impl Resident {
             _ => None,
         });
         for (id, n, failures) in parked.collect::<Vec<_>>() {
-            self.start_after_commit(id, n + 1, failures, now, true);
+            self.start_after_commit(id, n.saturating_add(1), failures, now, true);
         }
     }
 

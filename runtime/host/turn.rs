@@ -157,7 +157,7 @@ impl Resident {
         let Some(OpenWhat::Step(step)) = self.machine.find(&id).map(|open| open.what) else { return Ok(false) };
         let limited = matches!(error.kind(), ErrorKind::RetryAfter { rate_limit: true, .. });
         let before = failures;
-        let failures = if limited { failures } else { failures + 1 };
+        let failures = if limited { failures } else { failures.saturating_add(1) };
         let jitter = self.machine.seed().jitter(id.as_str(), n);
         let text = error.message().to_owned();
         match after_failure(step.effect, &step.retry, failures, &error, jitter, at) {
@@ -185,7 +185,7 @@ impl Resident {
                 self.let_go(LettingGo::Environment);
                 (self.error, self.stopped_by) = (Some(text.clone()), Some(text));
                 self.host.push(HostEvent::Held { id: id.clone(), at });
-                self.set_step(id, StepState::Held { n: n + 1, failures });
+                self.set_step(id, StepState::Held { n: n.saturating_add(1), failures });
             }
         }
         Ok(false)
@@ -209,7 +209,7 @@ impl Resident {
         if let Some(StepState::RetryAt { n, failures, at, .. }) = self.steps.get(id)
             && *at <= now
         {
-            let (n, failures) = (*n + 1, *failures);
+            let (n, failures) = (n.saturating_add(1), *failures);
             self.start_after_commit(id.clone(), n, failures, now, true);
         }
         false

@@ -222,8 +222,10 @@ impl StepReport {
         }
         let Some(output) = &self.output else { return };
         if let Ok(WireUsage { usage: Some(usage) }) = serde_json::from_str(output.get()) {
-            sum.input_tokens += usage.sent + usage.from_cache + usage.into_cache;
-            sum.output_tokens += usage.received;
+            // A provider may say anything.
+            let sent = usage.sent.saturating_add(usage.from_cache).saturating_add(usage.into_cache);
+            sum.input_tokens = sum.input_tokens.saturating_add(sent);
+            sum.output_tokens = sum.output_tokens.saturating_add(usage.received);
         }
     }
 }

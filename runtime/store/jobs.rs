@@ -180,14 +180,16 @@ impl Claim {
         if owner.is_some() && owner != self.from {
             return Ok(Claimed::Theirs);
         }
+        // Only in a damaged file; without a further epoch there is no fence.
+        let next = epoch.checked_add(1).ok_or(rusqlite::Error::IntegralValueOutOfRange(2, epoch))?;
         tx.conn
             .prepare_cached(
                 "UPDATE heads SET owner = ?1, epoch = ?2, status = 'running', waiting_for = NULL, until_ms = NULL, updated_ms = ?3
                  WHERE run = ?4",
             )?
-            .execute(params![self.owner, epoch + 1, self.now_ms, self.run])?;
+            .execute(params![self.owner, next, self.now_ms, self.run])?;
         tx.conn.prepare_cached("UPDATE notes SET error = NULL WHERE run = ?1")?.execute([self.run])?;
-        Ok(Claimed::Ours { epoch: epoch + 1 })
+        Ok(Claimed::Ours { epoch: next })
     }
 }
 

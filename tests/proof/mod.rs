@@ -3,12 +3,14 @@
 
 mod dice;
 mod doubt;
+mod hostile;
 mod kills;
 mod mutants;
 #[cfg(unix)]
 mod owners;
 mod power;
 mod programs;
+mod secrets;
 mod upgrades;
 mod vfs;
 

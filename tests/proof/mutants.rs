@@ -1,6 +1,7 @@
 //! Proofs of the proofs: each mutant of the code must make the proof fail that is named for it. All mutants go into one copy of the workspace,
 //! each behind a switch, so that it is built once. The rows are in `table`. It never touches the sources that it copies.
 
+mod hostile_rows;
 mod table;
 
 use std::collections::BTreeSet;

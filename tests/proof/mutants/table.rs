@@ -1,9 +1,10 @@
 //! The mutants, by the proof that must catch them: one list a proof, so that they grow apart. It runs nothing.
 
 use super::Mutant;
+use super::hostile_rows::{HOSTILE, SECRETS};
 
 /// All lists.
-pub(super) const TABLE: &[&[Mutant]] = &[BOUNDARIES, PROGRAMS, POWER, DOUBT, UPGRADES, KILLS];
+pub(super) const TABLE: &[&[Mutant]] = &[BOUNDARIES, PROGRAMS, POWER, DOUBT, UPGRADES, KILLS, HOSTILE, SECRETS];
 
 const BOUNDARIES: &[Mutant] = &[Mutant {
     name: "chain-from-nothing",
@@ -87,13 +88,13 @@ const DOUBT: &[Mutant] = &[
         from: "        self.host.push(HostEvent::Resolved { id: id.clone(), verdict, by, at });
         match verdict {
             Verdict::Retry => {
-                self.start_after_commit(id, n + 1, 0, at, true);",
+                self.start_after_commit(id, n.saturating_add(1), 0, at, true);",
         to: "        if !MUTANT {
             self.host.push(HostEvent::Resolved { id: id.clone(), verdict, by, at });
         }
         match verdict {
             Verdict::Retry => {
-                self.start_after_commit(id, n + 1, 0, at, !MUTANT);",
+                self.start_after_commit(id, n.saturating_add(1), 0, at, !MUTANT);",
         proof: "proof::doubt::what_is_cut_off",
         count: None,
     },
