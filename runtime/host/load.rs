@@ -213,6 +213,7 @@ impl Resident {
             arrived: Vec::new(),
             mail: Vec::new(),
             mail_seen: 0,
+            unread: false,
             children: HashMap::new(),
             host: Vec::new(),
             to_start: Vec::new(),

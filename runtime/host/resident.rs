@@ -33,6 +33,8 @@ pub(crate) struct Resident {
     pub(crate) mail: Vec<InboxRow>,
     /// The newest message that was read from the inbox.
     pub(crate) mail_seen: i64,
+    /// Some of them no turn has looked at yet.
+    pub(crate) unread: bool,
     /// The runs that its child steps started.
     pub(crate) children: HashMap<StepId, String>,
     /// To be recorded with the next row.

@@ -22,6 +22,7 @@ impl Shard {
             Ok(rows) => {
                 let seen = run.mail_seen;
                 run.mail.extend(rows.into_iter().filter(|message| message.id > seen));
+                run.unread |= run.mail.iter().any(|message| message.id > seen);
                 run.mail_seen = run.mail.iter().map(|message| message.id).fold(seen, i64::max);
             }
             Err(error) => tracing::warn!(run = %run.id, %error, "its inbox cannot be read now"),
@@ -99,7 +100,8 @@ impl Shard {
         run.looked_at = false;
         let quiet = crowded || now - run.idle_since >= EVICT_MS;
         let long = run.state.until_ms.is_none_or(|until| until - now > EVICT_MS);
-        let busy = run.committing.is_some() || run.mending || run.fault.is_some() || run.working > 0;
+        // What has come and was not looked at yet would lie until the run is woken for something else.
+        let busy = run.unread || run.committing.is_some() || run.mending || run.fault.is_some() || run.working > 0;
         if busy || !run.arrived.is_empty() || run.state.status != "waiting" || !long {
             return;
         }

@@ -115,6 +115,7 @@ impl Resident {
     /// Adds what came and the messages that were not delivered to what waits, in the order of time.
     fn gather(&mut self, turn: &mut Turn, shuffles: bool) {
         turn.waiting.extend(self.arrived.drain(..));
+        self.unread = false;
         let mail = self.mail.drain(..);
         turn.waiting.extend(mail.map(|m| Arrived { at: m.at_ms, order: Arrival::Inbox, what: Came::Mail(m) }));
         let waiting = turn.waiting.make_contiguous();

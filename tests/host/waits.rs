@@ -1,5 +1,7 @@
 //! Runs that wait: messages at any moment and from anywhere, eviction and waking, clocks that jump, thousands asleep (DESIGN rules 4, 5, 10).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use abide::engine::event::{Verdict, Wait};
@@ -299,4 +301,46 @@ async fn messages_of_the_same_time_come_in_the_order_in_which_they_were_sent() {
     gate.open();
     assert_eq!(within(run.result::<u32>()).await.unwrap(), 2);
     abide.shutdown().await;
+}
+
+/// A message that comes in the moment in which its run is let out of memory is delivered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[allow(clippy::await_holding_lock, reason = "that is what holds the shards")]
+async fn a_message_that_meets_an_eviction_is_delivered() {
+    let rig = Rig::new();
+    let (entered, open) = (Arc::new(AtomicUsize::new(0)), Arc::new(RwLock::new(())));
+    let (count, closed) = (entered.clone(), open.clone());
+    let hold = move |_: Ctx, block: bool| {
+        let (count, closed) = (count.clone(), closed.clone());
+        async move {
+            if block {
+                count.fetch_add(1, Ordering::SeqCst);
+                drop(closed.read().unwrap());
+            }
+            Ok::<_, Error>(())
+        }
+    };
+    let abide = rig.open_at_clock().workflow("hold", hold).workflow("wait", first_of_both).start().await.unwrap();
+    let abide = Arc::new(abide);
+    let run = abide.run("wait", &()).await.unwrap();
+    for _ in 0..16 {
+        within(abide.run("hold", &false).await.unwrap().result::<()>()).await.unwrap();
+    }
+    // Every shard stands still while the clock moves on and the message is sent.
+    let held = open.write().unwrap();
+    let blocked: Vec<_> = (0..16)
+        .map(|_| {
+            let abide = abide.clone();
+            tokio::spawn(async move { abide.run("hold", &true).await.map(|_| ()) })
+        })
+        .collect();
+    let shards = std::thread::available_parallelism().map_or(1, usize::from).min(4);
+    until(|| entered.load(Ordering::SeqCst) >= shards).await;
+    rig.advance(Duration::from_secs(5));
+    run.signal("go", "sent").await.unwrap();
+    drop(held);
+    assert_eq!(within(run.result::<String>()).await.unwrap(), "sent");
+    for one in blocked {
+        within(one).await.unwrap().unwrap();
+    }
 }
