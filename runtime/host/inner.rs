@@ -70,6 +70,10 @@ pub(crate) struct Inner {
     waiters: Mutex<HashMap<RunKey, Vec<Waiter>>>,
     /// Runs that this process was told to let go of: it takes them up again only when told so.
     left: Mutex<HashSet<RunKey>>,
+    /// Runs that were given up, and not resumed since.
+    stopped: Mutex<HashSet<RunKey>>,
+    /// Why not even that could be written, as long as nothing can.
+    broken: Mutex<Option<HostError>>,
     closed: AtomicBool,
 }
 
@@ -111,6 +115,8 @@ impl Inner {
             readers: Mutex::default(),
             waiters: Mutex::default(),
             left: Mutex::default(),
+            stopped: Mutex::default(),
+            broken: Mutex::default(),
             closed: AtomicBool::new(false),
         }
     }
@@ -225,7 +231,7 @@ impl Inner {
         if self.recover {
             let inner = self.clone();
             self.runtime.spawn(async move {
-                let _ = inner.adopt(run).await;
+                inner.adopt_in_the_end(run).await;
             });
         }
     }
@@ -242,6 +248,34 @@ impl Inner {
 
     pub(crate) fn was_left(&self, run: RunKey) -> bool {
         lock(&self.left).contains(&run)
+    }
+
+    /// Notes that this run was given up.
+    pub(crate) fn stopped(&self, run: RunKey) {
+        lock(&self.stopped).insert(run);
+    }
+
+    /// It is worked on again.
+    pub(crate) fn no_longer_stopped(&self, run: RunKey) {
+        lock(&self.stopped).remove(&run);
+    }
+
+    /// Nothing can be read or written now: whoever waits for anything is told so.
+    pub(crate) fn break_off(&self, error: &HostError) {
+        *lock(&self.broken) = Some(error.clone());
+    }
+
+    /// Something was read or written.
+    pub(crate) fn works_again(&self) {
+        lock(&self.broken).take();
+    }
+
+    pub(crate) fn broken(&self) -> Option<HostError> {
+        lock(&self.broken).clone()
+    }
+
+    pub(crate) fn is_stopped(&self, run: RunKey) -> bool {
+        lock(&self.stopped).contains(&run)
     }
 
     /// Nothing will be told any more. The connections that read are closed, so that the writer's is the last and takes the log along.

@@ -63,6 +63,7 @@ impl Shard {
             }
         }
         self.forget_sleeping(key);
+        self.inner.no_longer_stopped(key);
         match self.read_run(key, epoch) {
             // Its start has been committed, and the news of that is on its way: it is not to be here twice.
             Ok(Some(read)) if self.begins(&read.row.id) => {
@@ -71,6 +72,7 @@ impl Shard {
             }
             Ok(Some(read)) => {
                 crash::point("load.read");
+                self.inner.works_again();
                 self.bring(read, why)
             }
             Ok(None) => {

@@ -1,10 +1,12 @@
 //! When a run cannot go on: its commit failed, it cannot be loaded, its code and its journal disagree. Nothing acknowledged is lost, and whoever
 //! waits is told. It never retries a step: that follows from the journal.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use abide_engine::Fault;
 
+use super::inner::Inner;
 use super::load::Why;
 use super::run::Settled;
 use super::shard::Shard;
@@ -13,6 +15,8 @@ use crate::store::{RunKey, Tx};
 
 /// Failed commits in a row after which a run is stopped: about five seconds.
 const MOST_FAILURES: u32 = 10;
+/// The longest wait before it is tried again to let go of a run.
+const MOST_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Shard {
     /// A commit failed: the machine is thrown away and rebuilt, after a while; in the end the run stops (DESIGN rule 3).
@@ -31,8 +35,35 @@ impl Shard {
         self.mending.push((Instant::now() + Duration::from_millis(5 << failures), token));
     }
 
-    /// Rebuilds the runs whose time has come.
+    /// An inbox could not be read: it is read again, after a while; in the end the run stops.
+    pub(crate) fn inbox_unread(&mut self, token: u64, tries: u32, error: &HostError) {
+        let Some(run) = self.residents.get(&token) else { return };
+        if self.unread.iter().any(|(_, other, _)| *other == token) {
+            return;
+        }
+        if tries >= MOST_FAILURES && run.committing.is_none() {
+            let (key, epoch) = (run.key, run.epoch);
+            self.remove(token);
+            return self.give_up(key, epoch, error);
+        }
+        self.unread.push((Instant::now() + Duration::from_millis(5 << tries.min(MOST_FAILURES)), token, tries + 1));
+    }
+
+    fn read_inboxes(&mut self) {
+        let now = Instant::now();
+        let (due, later): (Vec<_>, Vec<_>) = self.unread.drain(..).partition(|(at, ..)| *at <= now);
+        self.unread = later;
+        for (_, token, tries) in due {
+            self.read_inbox_again(token, tries);
+            self.touch(token);
+        }
+    }
+
+    /// Rebuilds the runs whose time has come, and reads the inboxes that could not be read.
     pub(crate) fn mend(&mut self) {
+        if !self.unread.is_empty() {
+            self.read_inboxes();
+        }
         if self.mending.is_empty() {
             return;
         }
@@ -70,14 +101,24 @@ impl Shard {
             HostError::Environment { why, .. } => why.clone(),
             other => other.to_string(),
         };
-        drop(self.inner.writer.post(move |tx: &Tx<'_>| {
-            let sql = "UPDATE heads SET owner = NULL WHERE run = ?1 AND epoch = ?2 AND owner IS NOT NULL";
-            if tx.conn.execute(sql, [key, epoch])? == 1 {
-                note(tx, key, &why, None)?;
-            }
-            Ok(())
-        }));
+        self.inner.stopped(key);
+        let written = self.inner.writer.post(released(self.inner.clone(), key, epoch, why.clone()));
         self.inner.settled(key, &Settled::Stopped(error.clone()));
+        let inner = self.inner.clone();
+        self.inner.runtime.spawn(async move {
+            let mut written = written.await;
+            let mut wait = Duration::from_millis(50);
+            // As long as its row names us, nobody else can resume it: it is let go of when the disk is well.
+            while let Ok(Err(error @ HostError::Storage { .. })) = &written
+                && !inner.is_closed()
+            {
+                inner.break_off(error);
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(MOST_PATIENCE);
+                written = inner.writer.post(released(inner.clone(), key, epoch, why.clone())).await;
+            }
+            inner.works_again();
+        });
     }
 
     /// The files are gone: all runs stop, and whoever waits for one is told why.
@@ -86,6 +127,7 @@ impl Shard {
         let keys: Vec<RunKey> = resident.chain(self.sleeping.drain().map(|(key, _)| key)).collect();
         self.by_key.clear();
         self.mending.clear();
+        self.unread.clear();
         for key in keys {
             self.inner.settled(key, &Settled::Stopped(error.clone()));
         }
@@ -124,6 +166,22 @@ impl Shard {
             };
             inner.settled(key, &settled);
         });
+    }
+}
+
+/// Lets go of a run that was given up, unless it was resumed since.
+fn released(
+    inner: Arc<Inner>,
+    key: RunKey,
+    epoch: i64,
+    why: String,
+) -> impl FnMut(&Tx<'_>) -> rusqlite::Result<()> + Send + 'static {
+    move |tx| {
+        let sql = "UPDATE heads SET owner = NULL WHERE run = ?1 AND epoch = ?2 AND owner IS NOT NULL";
+        if inner.is_stopped(key) && tx.conn.execute(sql, [key, epoch])? == 1 {
+            note(tx, key, &why, None)?;
+        }
+        Ok(())
     }
 }
 

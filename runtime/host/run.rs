@@ -162,6 +162,9 @@ impl Run {
             if self.inner.is_closed() {
                 return Ok(Settled::Stopped(HostError::ShuttingDown));
             }
+            if let Some(error) = self.inner.broken() {
+                return Ok(Settled::Stopped(error));
+            }
             loop {
                 match tokio::time::timeout(LOOK, &mut told).await {
                     Ok(Ok(Settled::TakenOver) | Err(_)) => break,
@@ -170,6 +173,10 @@ impl Run {
                     Err(_) => {
                         if let Some(settled) = self.look(parked_too)? {
                             return Ok(settled);
+                        }
+                        // What it waits for may have been stopped, a child or a message, and nobody could write that down.
+                        if let Some(error) = self.inner.broken() {
+                            return Ok(Settled::Stopped(error));
                         }
                     }
                 }

@@ -80,6 +80,8 @@ pub(crate) struct Shard {
     pub(crate) timers: BinaryHeap<Reverse<(i64, Timed)>>,
     /// Runs whose commit failed, and when to rebuild them.
     pub(crate) mending: Vec<(Instant, u64)>,
+    /// Runs whose inbox could not be read, when to read it again, and how often that was tried.
+    pub(crate) unread: Vec<(Instant, u64, u32)>,
     /// How many timers there may be before those that are nobody's are thrown out.
     pub(crate) most_timers: usize,
     /// Runs whose start is being committed, and what came for runs that are not here meanwhile: their start may return after it.
@@ -110,6 +112,7 @@ impl Shard {
             sleeping: HashMap::new(),
             timers: BinaryHeap::new(),
             mending: Vec::new(),
+            unread: Vec::new(),
             most_timers: 0,
             beginning: 0,
             early: Vec::new(),
@@ -148,7 +151,8 @@ impl Shard {
         if !self.touched.is_empty() {
             return Duration::ZERO;
         }
-        let mending = self.mending.iter().map(|(at, _)| at.saturating_duration_since(Instant::now()));
+        let again = self.mending.iter().map(|(at, _)| at).chain(self.unread.iter().map(|(at, ..)| at));
+        let mending = again.map(|at| at.saturating_duration_since(Instant::now()));
         let due = self.timers.peek().map(|Reverse((at, _))| {
             let ms = at.saturating_sub(self.inner.now_ms());
             Duration::from_millis(u64::try_from(ms).unwrap_or(0))
@@ -276,6 +280,7 @@ impl Shard {
     /// The commit of a turn has returned.
     pub(crate) fn committed(&mut self, token: u64, result: Result<Tail, HostError>, fenced: bool) {
         if let Ok(tail) = &result {
+            self.inner.works_again();
             self.follow(tail);
         }
         let Some(run) = self.residents.get_mut(&token) else { return };

@@ -14,6 +14,11 @@ const KEEP_WAITING: usize = 128;
 impl Shard {
     /// Takes in what lies in the inbox of a run in memory.
     pub(crate) fn read_inbox(&mut self, token: u64) {
+        self.read_inbox_again(token, 0);
+    }
+
+    /// Takes it in after so many tries that failed: nobody will tell of these messages a second time.
+    pub(crate) fn read_inbox_again(&mut self, token: u64, tries: u32) {
         let Some(run) = self.residents.get_mut(&token) else { return };
         if run.key == 0 {
             return;
@@ -25,7 +30,10 @@ impl Shard {
                 run.unread |= run.mail.iter().any(|message| message.id > seen);
                 run.mail_seen = run.mail.iter().map(|message| message.id).fold(seen, i64::max);
             }
-            Err(error) => tracing::warn!(run = %run.id, %error, "its inbox cannot be read now"),
+            Err(error) => {
+                tracing::warn!(run = %run.id, %error, "its inbox cannot be read now");
+                self.inbox_unread(token, tries, &error);
+            }
         }
     }
 

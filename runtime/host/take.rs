@@ -1,6 +1,7 @@
 //! Taking runs: from nobody, from a dead process, or from a living one that is stuck. The fence decides who has a run; this never does.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -32,6 +33,7 @@ impl Inner {
         let claim = Claim { run: row.key, owner: own, from, now_ms: self.now_ms() };
         crash::point("claim.held");
         let claimed = self.writer.call(move |tx| claim.apply(tx)).await?;
+        self.works_again();
         crash::point("claim.made");
         drop(held);
         match claimed {
@@ -61,6 +63,22 @@ impl Inner {
             return Ok(());
         }
         self.take(row, false).await
+    }
+
+    /// Like [`Self::adopt`], again and again while the database fails: nobody will tell of this run a second time.
+    pub(crate) async fn adopt_in_the_end(&self, key: RunKey) {
+        let mut wait = Duration::from_millis(10);
+        while let Err(error) = self.adopt(key).await
+            && matches!(error, HostError::Storage { .. } | HostError::Database { .. })
+            && !self.is_closed()
+            && self.place.check().is_ok()
+        {
+            if wait > Duration::from_secs(1) {
+                self.break_off(&error);
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(5));
+        }
     }
 
     /// Like [`Self::adopt`] by id, in the background: a run whose children were left behind takes them along.

@@ -4,6 +4,7 @@
 mod dice;
 mod doubt;
 mod hostile;
+mod errors;
 mod kills;
 mod mutants;
 #[cfg(unix)]

@@ -40,6 +40,22 @@ const POWER: &[Mutant] = &[
         proof: "proof::power::sync::a_file_that_nobody",
         count: None,
     },
+    Mutant {
+        name: "acknowledge-into-nothing",
+        file: "runtime/store/commit.rs",
+        from: "if let Err(gone) = self.place.check() {",
+        to: "if let Err(gone) = if MUTANT { Ok(()) } else { self.place.check() } {",
+        proof: "proof::errors::gone",
+        count: None,
+    },
+    Mutant {
+        name: "message-told-once",
+        file: "runtime/host/sleep.rs",
+        from: "self.inbox_unread(token, tries, &error);",
+        to: "if !MUTANT { self.inbox_unread(token, tries, &error); }",
+        proof: "proof::errors::unread",
+        count: None,
+    },
 ];
 
 const DOUBT: &[Mutant] = &[

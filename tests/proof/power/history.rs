@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use abide::Run;
 use abide::prelude::*;
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{Either, join_all, select, try_join_all};
 
 use super::record::{Ack, Recorder, Syncs, Tape};
 use crate::proof::dice::Dice;
@@ -62,8 +62,10 @@ pub fn open(folder: &Path, told: &Arc<Recorder>, checkpoint: u32) -> abide::Buil
 
 /// Sends a run what it waits for, and waits for its end.
 pub async fn drive(run: &Run, told: &Recorder) -> std::result::Result<u64, HostError> {
-    if run.signal_once("more", &10, "only").await.is_ok() {
-        told.ack(Ack::Sent(run.id().to_owned(), "only".to_owned()));
+    match run.signal_once("more", &10, "only").await {
+        Ok(_) => told.ack(Ack::Sent(run.id().to_owned(), "only".to_owned())),
+        Err(HostError::Ended { .. }) => {}
+        Err(error) => return Err(error),
     }
     let result = run.result().await;
     if result.is_ok() {
@@ -73,17 +75,32 @@ pub async fn drive(run: &Run, told: &Recorder) -> std::result::Result<u64, HostE
 }
 
 /// The child of a run waits for a signal, too, once it is there.
-pub async fn feed_child(abide: &Abide, run: &str) {
-    let child = format!("{run}-c");
+pub async fn feed_child(abide: &Abide, run: &str) -> std::result::Result<(), HostError> {
     loop {
-        if let Ok(child) = abide.get(&child) {
-            child.signal_once("more", &10, "only").await.ok();
-            return;
-        }
-        if abide.get(run).is_ok_and(|run| run.inspect().is_ok_and(|info| info.status == "completed")) {
-            return;
+        match abide.get(&format!("{run}-c")) {
+            Ok(child) => match child.signal_once("more", &10, "only").await {
+                Ok(_) | Err(HostError::Ended { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            },
+            Err(HostError::NoSuchRun { .. }) => {}
+            Err(error) => return Err(error),
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Drives a run and its child, if it has one, to their ends, or to the first error.
+pub async fn see_through(abide: &Abide, run: &Run, size: u64, told: &Recorder) -> std::result::Result<(), HostError> {
+    let child = async { if size.is_multiple_of(4) { feed_child(abide, run.id()).await } else { Ok(()) } };
+    let ended = drive(run, told);
+    futures_util::pin_mut!(child, ended);
+    match select(ended, child).await {
+        // A run that has ended, or has stopped, needs no child any more.
+        Either::Left((ended, _)) => ended.map(|_| ()),
+        Either::Right((fed, ended)) => {
+            fed?;
+            ended.await.map(|_| ())
+        }
     }
 }
 
@@ -94,16 +111,9 @@ async fn work(abide: &Abide, told: &Arc<Recorder>, name: &str, dice: &mut Dice) 
         let id = format!("{name}{n}");
         let run = abide.run("work", &(&id, size)).id(&id).await?;
         told.ack(Ack::Started(id.clone()));
-        let (result, ()) = futures_util::future::join(drive(&run, told), feed_child_if(abide, &id, size)).await;
-        result.map(|_| ())
+        see_through(abide, &run, size, told).await
     };
     try_join_all(sizes.into_iter().enumerate().map(|(n, size)| one(n, size))).await.map(|_| ())
-}
-
-async fn feed_child_if(abide: &Abide, run: &str, size: u64) {
-    if size.is_multiple_of(4) {
-        feed_child(abide, run).await;
-    }
 }
 
 /// Lives a history through in this folder.

@@ -3,7 +3,7 @@
 
 mod check;
 mod disk;
-mod history;
+pub mod history;
 mod record;
 mod sync;
 
@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use check::{Need, Whole};
 use disk::Disk;
 use history::{FILE, History};
-use record::Syncs;
+pub use record::{Ack, Recorder, Syncs};
 
 use crate::proof::dice::Dice;
 

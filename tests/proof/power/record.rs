@@ -106,6 +106,12 @@ impl Recorder {
         tape.acks.push((at, what));
     }
 
+    /// What was told so far, in order.
+    pub fn acks(&self) -> Vec<Ack> {
+        let tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner);
+        tape.acks.iter().map(|(_, ack)| ack.clone()).collect()
+    }
+
     /// Ends the recording.
     pub fn stop(&self) -> Tape {
         std::mem::take(&mut *self.tape.lock().unwrap_or_else(PoisonError::into_inner))
