@@ -270,8 +270,9 @@ impl Inner {
         lock(&self.broken).take();
     }
 
-    pub(crate) fn broken(&self) -> Option<HostError> {
-        lock(&self.broken).clone()
+    /// What everybody is told who waits while nothing works: what a run waits for may have stopped, and nobody could write that down.
+    pub(crate) fn broken(&self) -> Option<Settled> {
+        lock(&self.broken).clone().map(Settled::Stopped)
     }
 
     pub(crate) fn is_stopped(&self, run: RunKey) -> bool {

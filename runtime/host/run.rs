@@ -162,21 +162,14 @@ impl Run {
             if self.inner.is_closed() {
                 return Ok(Settled::Stopped(HostError::ShuttingDown));
             }
-            if let Some(error) = self.inner.broken() {
-                return Ok(Settled::Stopped(error));
-            }
             loop {
                 match tokio::time::timeout(LOOK, &mut told).await {
                     Ok(Ok(Settled::TakenOver) | Err(_)) => break,
                     Ok(Ok(settled)) => return Ok(settled),
                     // Worked on by this process, the end is told; by another, it is looked for.
                     Err(_) => {
-                        if let Some(settled) = self.look(parked_too)? {
+                        if let Some(settled) = self.look(parked_too)?.or_else(|| self.inner.broken()) {
                             return Ok(settled);
-                        }
-                        // What it waits for may have been stopped, a child or a message, and nobody could write that down.
-                        if let Some(error) = self.inner.broken() {
-                            return Ok(Settled::Stopped(error));
                         }
                     }
                 }
