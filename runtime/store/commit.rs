@@ -81,7 +81,7 @@ impl Pen {
             self.pages.store(before, Ordering::Relaxed);
         }
         match &results {
-            Ok(_) if wrote => self.marker.synced(Failed::Commit),
+            Ok(_) if wrote => self.marker.synced(),
             Ok(_) => {}
             Err(error) => {
                 if error.unsynced {
@@ -104,16 +104,14 @@ impl Pen {
 
     /// Moves the write-ahead log into the database if it has become long.
     pub(super) fn shorten(&mut self) {
-        if self.gone.is_none() && self.pages.load(Ordering::Relaxed) >= self.checkpoint_at {
+        let long = self.pages.load(Ordering::Relaxed) >= self.checkpoint_at;
+        if long && self.gone.is_none() && self.marker.allows_moving() {
             self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)");
         }
     }
 
     /// Moves the write-ahead log into the database; a reader in the way only postpones it. True if it was moved whole.
     fn checkpoint(&mut self, how: &str) -> bool {
-        if self.marker.is_written().is_err() {
-            return false;
-        }
         let result = self
             .conn
             .query_row(how, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)));
@@ -124,10 +122,7 @@ impl Pen {
                 tracing::debug!(pages, moved, "the write-ahead log could not be moved whole; the next time will");
                 false
             }
-            Ok(_) => {
-                self.marker.synced(Failed::Checkpoint);
-                true
-            }
+            Ok(_) => true,
             Err(error) => {
                 tracing::warn!(%error, "the write-ahead log could not be moved into the database");
                 if is_failed_sync(&error) {
@@ -141,15 +136,17 @@ impl Pen {
 
     /// Closes the connection. The last one out leaves a short log behind.
     pub(super) fn close(mut self) {
-        if self.gone.is_some() {
-            // The names beside it belong to somebody else now.
-            let _ = self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-        } else {
-            self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)");
+        if self.gone.is_none() {
             // A log that is cut to nothing holds no page that failed to be synced.
-            if self.marker.is_owed() && self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)") {
-                self.marker.synced(Failed::Commit);
+            if self.marker.is_owed_by_commits_alone() && self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)") {
+                self.marker.synced();
+            } else if self.marker.allows_moving() {
+                self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)");
             }
+        }
+        if self.gone.is_some() || !self.marker.allows_moving() {
+            // The names beside it belong to somebody else now, or the log is all that is certain.
+            let _ = self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         }
         let _ = self.conn.close();
     }

@@ -16,7 +16,8 @@ pages: `abide verify --repair` rewrites it.\n";
 pub(super) enum Failed {
     /// Of the write-ahead log, in a commit: the next commit writes the same place anew.
     Commit,
-    /// Of the database, when the log was moved into it: the next time everything is moved anew.
+    /// Of the database, when the log was moved into it. The next time would not move everything anew: what an earlier move had left unsynced
+    /// because a reader was in the way counts as moved. So nothing is moved any more, the log keeps everything, and the file is to be rewritten.
     Checkpoint,
 }
 
@@ -93,26 +94,27 @@ impl Marker {
         Ok(())
     }
 
-    /// Notes a good sync, and removes the marker if it was the last one owed.
-    pub(super) fn synced(&mut self, what: Failed) {
-        let owed = self.commit || self.checkpoint;
-        match what {
-            Failed::Commit => self.commit = false,
-            Failed::Checkpoint => self.checkpoint = false,
+    /// Notes a commit that was synced, and removes the marker if nothing else is owed.
+    pub(super) fn synced(&mut self) {
+        if !std::mem::take(&mut self.commit) || self.checkpoint {
+            return;
         }
-        if owed && !self.commit && !self.checkpoint {
-            match std::fs::remove_file(&self.path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    tracing::warn!(%error, marker = %self.path.display(), "the marker cannot be removed");
-                }
-                _ => tracing::warn!("the database is synced again"),
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(%error, marker = %self.path.display(), "the marker cannot be removed");
             }
+            _ => tracing::warn!("the database is synced again"),
         }
     }
 
-    /// True if a sync failed and has not been made good.
-    pub(super) fn is_owed(&self) -> bool {
-        self.commit || self.checkpoint
+    /// May the log be moved into the database, and be removed? Not while a marker is there, whoever wrote it.
+    pub(super) fn allows_moving(&self) -> bool {
+        !self.commit && !self.checkpoint && self.path.symlink_metadata().is_err()
+    }
+
+    /// True if only commits have failed to be synced: a log that is moved whole and cut to nothing makes them good.
+    pub(super) fn is_owed_by_commits_alone(&self) -> bool {
+        self.commit && !self.checkpoint
     }
 }
 

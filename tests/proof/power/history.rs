@@ -133,6 +133,11 @@ pub async fn live(folder: &Path, seed: u64, syncs: Syncs) -> History {
     both.0.and(both.1).unwrap();
     one.shutdown().await;
     other.shutdown().await;
+    if folder.join(format!("{FILE}-unsynced")).exists() {
+        // The database itself failed to be synced: nobody opens it before it is rewritten.
+        drop(guard);
+        return History { before, tape: told.stop() };
+    }
     // Everybody has left, so the log was removed; it is made anew.
     let again = open(folder, &told, checkpoint).start().await.unwrap();
     work(&again, &told, "c", &mut dice).await.unwrap();

@@ -29,7 +29,7 @@ fn a_failed_sync_is_made_good_by_the_connection_that_knows() {
         "{} states after {failed} failed syncs: {} lost acknowledged events, {} corrupt files",
         found.states, found.lost, found.corrupt
     );
-    assert!(failed > 10, "only {failed} syncs failed");
+    assert!(failed > 2, "only {failed} syncs failed");
 }
 
 /// One run is done, the next cannot be started, and the process ends.
