@@ -119,7 +119,7 @@ async fn work(abide: &Abide, told: &Arc<Recorder>, name: &str, dice: &mut Dice) 
 /// Lives a history through in this folder.
 pub async fn live(folder: &Path, seed: u64, syncs: Syncs) -> History {
     let mut dice = Dice::new(seed);
-    let told = Recorder::new(FILE, syncs);
+    let told = Recorder::new(FILE, if syncs == Syncs::Lying { syncs } else { Syncs::Honest });
     // Made and closed first: what a new file begins as is not SQLite's to sync.
     open(folder, &told, 1_000).start().await.unwrap().shutdown().await;
     until_closed(folder).await;
@@ -128,6 +128,8 @@ pub async fn live(folder: &Path, seed: u64, syncs: Syncs) -> History {
     let checkpoint = 10 + dice.below(60) as u32;
     let one = open(folder, &told, checkpoint).start().await.unwrap();
     let other = open(folder, &told, checkpoint / 2).start().await.unwrap();
+    // From here on: nobody opens a file while a sync of it has failed.
+    told.set(syncs);
     let mut more = Dice::new(dice.roll());
     let both = futures_util::future::join(work(&one, &told, "a", &mut dice), work(&other, &told, "b", &mut more)).await;
     both.0.and(both.1).unwrap();
