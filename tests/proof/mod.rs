@@ -3,8 +3,8 @@
 
 mod dice;
 mod doubt;
-mod hostile;
 mod errors;
+mod hostile;
 mod kills;
 mod mutants;
 #[cfg(unix)]
