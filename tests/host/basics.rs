@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use abide::prelude::*;
 use abide::{ErrorKind, Settled};
+use futures_util::FutureExt as _;
 use tempfile::TempDir;
 
 fn folder() -> TempDir {
@@ -160,11 +161,18 @@ async fn foreign_awaits_park_the_run_as_diverged() {
             Ok::<_, Error>(())
         })
         .workflow("spawns", |ctx: Ctx, (): ()| async move {
-            let (send, wait) = tokio::sync::oneshot::channel::<u32>();
+            let (send, mut wait) = tokio::sync::oneshot::channel::<u32>();
+            let (polled, seen) = std::sync::mpsc::channel();
             let step = move |(): ()| async move { Ok::<_, Error>(()) };
             ctx.step("before", (), step).await?;
-            std::thread::spawn(move || send.send(1));
-            wait.await?;
+            // What is there before the first poll wakes nobody.
+            std::thread::spawn(move || seen.recv().is_ok() && send.send(1).is_ok());
+            std::future::poll_fn(|cx| {
+                let now = wait.poll_unpin(cx);
+                let _ = polled.send(());
+                now
+            })
+            .await?;
             Ok::<_, Error>(())
         })
         .start()
