@@ -223,6 +223,20 @@ impl Scene {
         self.judge();
     }
 
+    /// Runs that may not be stolen are taken from the dead only.
+    fn nobody_living_was_robbed(&mut self) {
+        let from = "SELECT DISTINCT pid, runs.id FROM takeovers JOIN runs ON key = run WHERE pid IS NOT NULL";
+        let from: Vec<(u32, String)> = {
+            let mut statement = self.conn.prepare(from).unwrap();
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+            rows.map(Result::unwrap).collect()
+        };
+        let living = from.into_iter().find(|(pid, run)| !walk::may_be_stolen(run) && !self.killed.contains(pid));
+        if let Some((pid, run)) = living {
+            self.fail(&format!("{run} was taken from process {pid}, which lived, and nobody stole it"));
+        }
+    }
+
     fn judge(&mut self) {
         let wrong = [
             (
@@ -249,16 +263,7 @@ impl Scene {
                 self.fail(&format!("{count} {what}"));
             }
         }
-        let from = "SELECT DISTINCT pid, runs.id FROM takeovers JOIN runs ON key = run WHERE pid IS NOT NULL";
-        let from: Vec<(u32, String)> = {
-            let mut statement = self.conn.prepare(from).unwrap();
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
-            rows.map(Result::unwrap).collect()
-        };
-        let living = from.into_iter().find(|(pid, run)| !walk::may_be_stolen(run) && !self.killed.contains(pid));
-        if let Some((pid, run)) = living {
-            self.fail(&format!("{run} was taken from process {pid}, which lived, and nobody stole it"));
-        }
+        self.nobody_living_was_robbed();
         let broken = self.abide.verify(None).unwrap().broken;
         if !broken.is_empty() {
             self.fail(&format!("{broken:?}"));
@@ -301,6 +306,7 @@ async fn play(scene: u64, wanted: u64, count: &mut Count) {
     let mut scene = Scene::new(scene).await;
     let taken = |scene: &Scene| scene.ask("SELECT count(DISTINCT run) FROM takeovers") == RUNS as i64;
     scene.until("every run is somebody's", taken).await;
+    scene.nobody_living_was_robbed();
     while scene.contended() < wanted {
         let place = scene.dice.below(PROCESSES as u64) as usize;
         if scene.dice.below(3) == 0 {
@@ -313,6 +319,7 @@ async fn play(scene: u64, wanted: u64, count: &mut Count) {
             count.kills += 1;
             scene.kill(place).await;
         }
+        scene.nobody_living_was_robbed();
     }
     scene.end().await;
     count.contended += scene.contended();
