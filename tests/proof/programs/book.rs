@@ -234,6 +234,13 @@ impl Book {
         text.unwrap_or_else(|error| error.to_string())
     }
 
+    /// Was this leaf asked for and then dropped or cancelled?
+    pub(super) fn was_cancelled(&self, program: u32, uid: u32) -> bool {
+        let runs = self.of_program.get(&program).into_iter().flatten().filter_map(|key| self.runs.get(key));
+        let mut asked = runs.flat_map(|run| &run.decisions).flat_map(|(_, asked)| asked);
+        asked.any(|one| *one == Asked::Cancel(uid))
+    }
+
     /// The open step of this leaf.
     pub(super) fn step(&self, program: u32, uid: u32) -> Option<&Op> {
         let keys = self.of_program.get(&program)?;

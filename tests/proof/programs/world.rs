@@ -104,7 +104,11 @@ impl World {
         let mut book = self.book.lock().unwrap();
         book.read(&self.programs);
         let what = |why: &str| format!("attempt {n} of step {uid} of program {p} started, {why}");
-        let Some(op) = book.step(p, uid) else { return Err(what("and no intent of it is committed")) };
+        let Some(op) = book.step(p, uid) else {
+            // Between the commit of a cancel and the end of the attempt that it ends, the attempt may just be starting.
+            let late = book.was_cancelled(p, uid);
+            return if late { Ok(()) } else { Err(what("and no intent of it is committed")) };
+        };
         let What::Step { attempt, resolved, .. } = &op.what else { return Err(what("which is no step")) };
         if *attempt != Attempt::Working(n) {
             return Err(what(&format!("although the journal says {attempt:?}")));
