@@ -109,7 +109,8 @@ impl<'a> Oracle<'a> {
                     self.runs.insert(number, Run::new());
                     self.begin(number, 5 * u64::from(number != 0));
                 }
-                Message::Cancel(number) => self.turn(number, vec![Told::Cancel]),
+                Message::Cancel(number) if self.runs.contains_key(&number) => self.turn(number, vec![Told::Cancel]),
+                Message::Cancel(_) => {}
                 Message::Ended { child, out } => {
                     let uid = child_uid(child);
                     let parent = self.runs.iter().find(|(_, run)| run.is_open(uid)).map(|(number, _)| *number);
@@ -136,6 +137,8 @@ impl<'a> Oracle<'a> {
         run.future = Some(Box::pin(generation(ops, spec, run.generation, acc)));
         let g = run.generation;
         self.deliver(number, Told::Start(g), clock);
+        // A generation begins in the commit of the turn that ended the one before: what waits for it comes after.
+        self.commit(number);
         self.turn(number, Vec::new());
     }
 
@@ -157,6 +160,16 @@ impl<'a> Oracle<'a> {
             }
             self.read_mail(number);
         }
+        self.commit(number);
+        let run = self.runs.get_mut(&number).unwrap();
+        if let Some(acc) = run.next.take() {
+            run.generation += 1;
+            self.begin(number, acc);
+        }
+    }
+
+    /// Others hear of a turn when it is committed; a child that was dropped in the very turn that asked for it is never begun.
+    fn commit(&mut self, number: u32) {
         let run = self.runs.get_mut(&number).unwrap();
         let (began, stopped) = (std::mem::take(&mut run.began), std::mem::take(&mut run.stopped));
         for child in &began {
@@ -164,14 +177,8 @@ impl<'a> Oracle<'a> {
                 self.messages.push_back(Message::Begin(*child));
             }
         }
-        let known = |child: &u32| self.runs.contains_key(child);
-        let cancelled: Vec<u32> = stopped.into_iter().filter(|child| !began.contains(child) && known(child)).collect();
+        let cancelled: Vec<u32> = stopped.into_iter().filter(|child| !began.contains(child)).collect();
         self.messages.extend(cancelled.into_iter().map(Message::Cancel));
-        let run = self.runs.get_mut(&number).unwrap();
-        if let Some(acc) = run.next.take() {
-            run.generation += 1;
-            self.begin(number, acc);
-        }
     }
 
     fn local(&self, number: u32) -> Vec<u32> {
