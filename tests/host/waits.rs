@@ -79,7 +79,8 @@ async fn signals_reach_an_evicted_run_early_late_and_once() {
         let left = ctx.signal::<u32>("first").timeout(Duration::from_secs(1)).await;
         Ok::<_, Error>((got, left.is_err()))
     };
-    let abide = rig.open_at_clock().workflow("wait", flow).start().await.unwrap();
+    let nothing = |_: Ctx, (): ()| async move { Ok::<_, Error>(()) };
+    let abide = rig.open_at_clock().workflow("wait", flow).workflow("nothing", nothing).start().await.unwrap();
     let other = rig.open_at_clock().recover(false).start().await.unwrap();
     let mut progress = abide.progress();
     let run = abide.run("wait", &()).id("r").await.unwrap();
@@ -95,8 +96,12 @@ async fn signals_reach_an_evicted_run_early_late_and_once() {
             n += 1;
             assert!(from_elsewhere.signal_once("third", &3, "c").await.unwrap() || n > 1);
             from_elsewhere.signal("nobody", &n).await.unwrap();
-            rig.advance(Duration::from_secs(60));
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            // Others make its shard look at the clock when no message has just come.
+            for _ in 0..4 {
+                rig.advance(Duration::from_secs(60));
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                abide.run("nothing", &()).await.unwrap().result::<()>().await.unwrap();
+            }
         }
     };
     tokio::select! {
