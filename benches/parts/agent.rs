@@ -24,7 +24,8 @@ pub(super) fn measure(dir: &Path) {
     std::fs::write(root.join(".mcp.json"), servers.to_string()).unwrap();
     let url = &model.base_url;
     let settings = format!(
-        "[models.m]\nprovider = \"openai\"\nbase_url = \"{url}\"\nmodel = \"m\"\n[tools.\"demo_*\"]\npolicy = \"allow\"\n"
+        "[models.m]\nprovider = \"openai\"\nbase_url = \"{url}\"\nmodel = \"m\"\n[tools.\"demo_*\"]\npolicy = \"allow\"\n\
+         [limits]\nidentical_calls = {TURNS}\n"
     );
     std::fs::write(root.join("abide.toml"), settings).unwrap();
     std::fs::write(root.join("a.md"), format!("---\nname: a\nmodel: m\nmaxTurns: {}\n---\nYou look.\n", TURNS + 5))

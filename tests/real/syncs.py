@@ -76,6 +76,7 @@ def agent(folder, port):
     (folder / ".mcp.json").write_text(json.dumps({"mcpServers": {"demo": server}}))
     (folder / "abide.toml").write_text(
         f'[models.stub]\nprovider = "openai"\nbase_url = "http://127.0.0.1:{port}/v1"\nmodel = "stub"\n'
+        f'[limits]\nidentical_calls = {TURNS + 5}\n'
         '[tools."demo_*"]\npolicy = "allow"\neffect = "idempotent"\n'
     )
     (folder / "looker.md").write_text(f"---\nname: looker\nmodel: stub\nmaxTurns: {TURNS + 5}\n---\nYou look.\n")
