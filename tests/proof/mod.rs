@@ -16,7 +16,6 @@ mod upgrades;
 mod vfs;
 
 /// How much to do: `small` under `cargo test`, `whole` under `just proof`; `ABIDE_PROOF` may name any number.
-#[allow(dead_code, reason = "used by each proof as it comes")]
 fn count(name: &str, small: u64, whole: u64) -> u64 {
     let count = match std::env::var("ABIDE_PROOF").as_deref() {
         Err(_) | Ok("") => small,
@@ -28,7 +27,6 @@ fn count(name: &str, small: u64, whole: u64) -> u64 {
 }
 
 /// The seed of this run: the same unless `ABIDE_SEED` says otherwise.
-#[allow(dead_code, reason = "used by each proof as it comes")]
 fn seed() -> u64 {
     std::env::var("ABIDE_SEED").ok().map_or(7, |seed| seed.parse().expect("ABIDE_SEED is a number"))
 }
