@@ -63,6 +63,9 @@ pub struct ModelConfig {
     /// Seconds for a call from its start to the end of its answer; 600 without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<u64>,
+    /// Is the answer asked for as a stream? It is without this; for endpoints that cannot, `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<bool>,
     /// Further headers; one of these replaces a header that abide would send itself.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, SecretRef>,
@@ -79,6 +82,7 @@ impl ModelConfig {
             max_tokens: None,
             temperature: None,
             timeout_s: None,
+            stream: None,
             headers: BTreeMap::new(),
         }
     }
@@ -125,6 +129,11 @@ impl ModelConfig {
     /// Seconds that a call may take, at least one.
     pub fn timeout_s(&self) -> u64 {
         self.timeout_s.unwrap_or(TIMEOUT_S).max(1)
+    }
+
+    /// Is the answer asked for as a stream?
+    pub fn streams(&self) -> bool {
+        self.stream.unwrap_or(true)
     }
 
     /// Tells the redactor the values of the key and the headers, as far as they are set. Best done before anything is
