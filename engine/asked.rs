@@ -1,12 +1,13 @@
 //! What the code of a workflow asks for, before it is numbered and journaled; and the comparison with what was recorded (DESIGN rule 7).
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::chunks::{ChunkTable, Payload};
 use crate::event::{ChildCommand, Command, Json, SignalCommand, StepCommand, Wait};
 use crate::probe::Probe;
 use crate::step::StepFn;
-use crate::{Effect, Fault, Retry, Seed, StepId, StepKind, hex};
+use crate::{Admission, Effect, Fault, Retry, Seed, StepId, StepKind, hex};
 
 /// A request for a step, timer, signal, child or scope.
 pub(crate) struct Asked {
@@ -42,6 +43,8 @@ pub struct StepAsked {
     pub local: bool,
     /// What tells whether it has happened, if it is in doubt.
     pub probe: Option<Probe>,
+    /// What an attempt needs before it may start.
+    pub admission: Option<Arc<Admission>>,
     /// Whether the code can read this as its result; why not.
     pub fits: fn(&str) -> Result<(), String>,
 }

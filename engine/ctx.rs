@@ -74,6 +74,7 @@ impl Ctx {
             timeout_ms: None,
             local: false,
             probe: None,
+            admission: None,
             fits: fits::<O>,
         };
         self.ask(name.into(), What::Step(Box::new(step)), recorded)

@@ -15,7 +15,7 @@ use crate::asked::{Asked, What};
 use crate::event::{Json, Wait, json};
 use crate::probe::{self, LIMIT_MS, Probe, Reconciled};
 use crate::state::{Entry, Shared};
-use crate::{Effect, Error, Fault, Result, Retry, StepKind};
+use crate::{Admission, Effect, Error, Fault, Result, Retry, StepKind};
 
 /// A request and its place in the machine: made when first polled, so that options can still be set until then.
 pub(crate) struct Op {
@@ -187,6 +187,12 @@ impl<T> Step<T> {
     /// The time an attempt may take. Without it an attempt may take for ever.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.with(|step| step.timeout_ms = Some(millis(timeout).max(1)))
+    }
+
+    /// What each attempt needs before it may start: a place at a service with limits, and a budget. The host grants it in the commit
+    /// before the attempt.
+    pub fn admission(self, admission: Admission) -> Self {
+        self.with(|step| step.admission = Some(Arc::new(admission)))
     }
 
     /// A cheap, pure computation in the process: it may run before its intent is journaled, and costs no commit of its own.

@@ -8,11 +8,13 @@
 //! - [`Machine`] (`machine`) takes completions in; `settle` polls the workflow between reveals; `recorder` writes down what follows each delivery, or
 //!   compares it with the journal; `bell` tells foreign wakes from ours.
 //! - The journal is rows of plain data ([`event`]), with long payloads as content-addressed `chunks` (`split`).
+//! - What a step needs before an attempt may start: `admission`.
 //! - What tells whether a step in doubt has happened: `probe`.
 //! - Pure rules of a host: what follows a failed attempt (`retry`), the order of late completions (`order`), keys (`seed`).
 
 #![forbid(unsafe_code)]
 
+mod admission;
 mod asked;
 mod bell;
 mod chunks;
@@ -25,6 +27,7 @@ mod fault;
 #[cfg(test)]
 mod faults_tests;
 pub mod hex;
+mod host_event;
 mod id;
 mod machine;
 #[cfg(test)]
@@ -44,6 +47,7 @@ mod state;
 mod step;
 mod workflow;
 
+pub use admission::{Admission, Budget, Ceiling, Learn, Rates, Spent};
 pub use asked::StepAsked;
 pub use bell::Notify;
 pub use chunks::{Chunk, ChunkError, ChunkTable, MOST_VALUE, Part, Payload};
@@ -61,5 +65,5 @@ pub use resources::Resources;
 pub use retry::{Next, Retry, after_failure};
 pub use scope::Scoped;
 pub use seed::{Seed, run_id};
-pub use step::{Attempt, AttemptFuture, BoxFuture, StepFn, step_attempt, step_key};
+pub use step::{Attempt, AttemptFuture, BoxFuture, StepFn, Teller, Telling, step_attempt, step_key, step_teller};
 pub use workflow::{WorkflowFn, workflow};

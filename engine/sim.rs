@@ -121,7 +121,7 @@ impl Sim {
 }
 
 pub(crate) fn attempt(step: &StepAsked, key: Arc<str>) -> crate::AttemptFuture {
-    crate::AttemptFuture::start(|| (step.run)(), crate::Attempt { key, number: 1 })
+    crate::AttemptFuture::start(|| (step.run)(), crate::Attempt { key, number: 1, teller: crate::Teller::default() })
 }
 
 pub(crate) fn pollster<T>(future: impl Future<Output = T>) -> T {

@@ -18,12 +18,57 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
 pub type StepFn = Arc<dyn Fn() -> BoxFuture<Result<Json>> + Send + Sync>;
 
 /// What an attempt knows about itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Attempt {
     /// The idempotency key: the same for every attempt of the step, also after a crash.
     pub key: Arc<str>,
     /// 1 for the first.
     pub number: u32,
+    /// Whom it tells how far it is.
+    pub teller: Teller,
+}
+
+/// What an attempt says of itself while it works: shown to whoever watches, and kept nowhere.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Telling {
+    /// A further piece of the text that it is about to return.
+    Text(String),
+    /// A further piece of what led to that text.
+    Reasoning(String),
+    /// How far it is.
+    Progress {
+        /// So much is done.
+        done: f64,
+        /// Of so much, if that is known.
+        of: Option<f64>,
+        /// In words.
+        message: Option<String>,
+    },
+}
+
+/// Takes what an attempt says of itself. It may be kept, cloned and used from anywhere; nothing waits for it.
+#[derive(Clone, Default)]
+pub struct Teller(Option<Arc<dyn Fn(Telling) + Send + Sync>>);
+
+impl Teller {
+    /// One that hands it to this function.
+    pub fn new(tell: impl Fn(Telling) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(tell)))
+    }
+
+    /// Says it.
+    pub fn tell(&self, what: Telling) {
+        if let Some(tell) = &self.0 {
+            tell(what);
+        }
+    }
+}
+
+impl std::fmt::Debug for Teller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Teller").field(&self.0.is_some()).finish()
+    }
 }
 
 thread_local! {
@@ -40,6 +85,11 @@ pub fn step_key() -> Option<Arc<str>> {
 /// 1 in a step's first attempt, 2 in its second; `None` outside a step.
 pub fn step_attempt() -> Option<u32> {
     ATTEMPT.with_borrow(|attempt| attempt.as_ref().map(|a| a.number))
+}
+
+/// Whom the step whose closure is running here tells how far it is; outside a step nobody.
+pub fn step_teller() -> Teller {
+    ATTEMPT.with_borrow(|attempt| attempt.as_ref().map(|a| a.teller.clone())).unwrap_or_default()
 }
 
 /// An attempt of a step, or its probe, as a future, which lets [`step_key`] answer while it is polled.

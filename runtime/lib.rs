@@ -48,8 +48,8 @@ pub use abide_engine::{
 #[cfg(feature = "cli")]
 pub use cli::cli;
 pub use error::HostError;
-pub use host::{Abide, Builder, Definition, Limits, Progress, ProgressKind, Run, RunInfo, Settled};
-pub use report::{Divergence, Replayed, Report, StepReport};
+pub use host::{Abide, Builder, Definition, Limits, Progress, ProgressKind, Raise, Run, RunInfo, Settled};
+pub use report::{Divergence, Replayed, Report, Spending, StepReport};
 
 /// What a program that defines workflows needs.
 pub mod prelude {

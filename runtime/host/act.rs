@@ -51,7 +51,11 @@ impl Resident {
         for act in acts {
             crash::point("act.before");
             match act {
-                Act::Start { id, n } => self.start(shop, id, n),
+                Act::Start { id, n } => {
+                    if self.may_start(&id, n, &tail.dealt, self.idle_since, &mut alarms) {
+                        self.start(shop, id, n);
+                    }
+                }
                 Act::Timer { id, due } => alarms.push(Alarm { at: due, id }),
                 Act::Cancel { id } => self.drop_step(&id),
                 Act::Ask { id, wait } => {
@@ -97,7 +101,9 @@ impl Resident {
         let mut inline = self.inline && self.working == 1;
         let alone = inline;
         let which = (self.token, &id, serial);
-        let started = attempt::start(shop.inner, shop.to, which, &step, Attempt { key, number: n }, &mut inline);
+        let teller = attempt::teller(shop.inner, &self.id, &id, n);
+        let started =
+            attempt::start(shop.inner, shop.to, which, &step, Attempt { key, number: n, teller }, &mut inline);
         crash::point("attempt.started");
         let abort = match started {
             Started::Done(result) => {

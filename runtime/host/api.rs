@@ -9,10 +9,11 @@ use abide_engine::{Json, Seed};
 use serde::Serialize;
 use tokio::sync::{broadcast, oneshot};
 
+use super::begin::StartRun;
 use super::builder::Builder;
 use super::inner::{Definition, Inner};
 use super::progress::Progress;
-use super::run::{Run, StartRun};
+use super::run::Run;
 use super::shard::Msg;
 use super::shutdown::Closing;
 use crate::HostError;

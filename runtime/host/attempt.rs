@@ -8,11 +8,12 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use abide_engine::{Attempt, AttemptFuture, Error, ErrorKind, Json, StepAsked, StepId};
+use abide_engine::{Attempt, AttemptFuture, Error, ErrorKind, Json, StepAsked, StepId, Teller};
 use futures_util::FutureExt;
 
 use super::inner::Inner;
 use super::limits::Limits;
+use super::progress::{Progress, ProgressKind};
 use super::shard::Msg;
 
 /// An attempt that takes longer than this to be polled once is not polled on the shard's thread again.
@@ -32,6 +33,15 @@ pub(crate) enum Started {
 pub(crate) fn serial() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Passes on what an attempt says of itself, as long as the host is there.
+pub(crate) fn teller(inner: &Arc<Inner>, run: &Arc<str>, id: &StepId, attempt: u32) -> Teller {
+    let (inner, run, id) = (Arc::downgrade(inner), run.clone(), id.clone());
+    Teller::new(move |telling| {
+        let Some(inner) = inner.upgrade() else { return };
+        inner.tell(|| Progress { run: run.clone(), what: ProgressKind::Told { id: id.to_string(), attempt, telling } });
+    })
 }
 
 fn work(step: &StepAsked, attempt: Attempt, limits: Limits) -> Work {

@@ -1,22 +1,65 @@
 //! Beginning a run: its first turn is committed together with its creation. It never takes a second turn: that is the shard's.
 
 use abide_engine::event::Command;
-use abide_engine::{Fault, Machine, Row};
+use abide_engine::{Fault, Json, Machine, Row, Seed};
 use tokio::sync::oneshot;
 
 use super::inner::{Definition, Made};
 use super::limits::events_of;
 use super::load::Why;
 use super::resident::{Act, Committing, Resident};
-use super::run::StartRun;
 use super::shard::{Early, Msg, Shard, alarm};
 use super::standing::standing;
-use super::submit::{Plan, chained, diverged};
-use crate::store::{self, Started, Tail, run_hash};
+use super::submit::{Plan, chained, created_row, diverged};
+use crate::store::{self, DefinitionRow, StartDone, Started, Tail, row_hash, run_hash};
 use crate::{HostError, crash};
 
 /// Where the answer to a start goes.
 pub(crate) type StartReply = oneshot::Sender<Result<Started, HostError>>;
+
+/// A run to begin.
+#[derive(Debug, Clone)]
+pub(crate) struct StartRun {
+    pub(crate) id: String,
+    pub(crate) workflow: String,
+    pub(crate) input: Json,
+    pub(crate) seed: Seed,
+    pub(crate) definition: Option<String>,
+    pub(crate) root: Option<String>,
+}
+
+impl StartRun {
+    pub(crate) fn job(&self, body: String, hash: store::Hash, now_ms: i64, done: StartDone) -> store::StartRun {
+        let definition =
+            self.definition.clone().map(|body| DefinitionRow { hash: *blake3::hash(body.as_bytes()).as_bytes(), body });
+        store::StartRun {
+            id: self.id.clone(),
+            workflow: self.workflow.clone(),
+            definition,
+            root: self.root.clone(),
+            input_hash: *blake3::hash(self.input.get().as_bytes()).as_bytes(),
+            body,
+            hash,
+            owner: None,
+            status: "running",
+            waiting_for: None,
+            until_ms: None,
+            note: None,
+            error: None,
+            now_ms,
+            dealings: store::Dealings::default(),
+            started: None,
+            done,
+        }
+    }
+
+    /// The job that creates the run and leaves its first turn to whoever loads it.
+    pub(crate) fn created(self, owner: Option<i64>, now_ms: i64, done: StartDone) -> store::StartRun {
+        let body = created_row(&self.workflow, self.seed, self.input.clone()).unwrap_or_default();
+        let hash = row_hash(&run_hash(&self.id), &body);
+        store::StartRun { owner, ..self.job(body, hash, now_ms, done) }
+    }
+}
 
 impl Shard {
     /// Begins a run.
@@ -72,6 +115,8 @@ impl Shard {
         let plan = run.plan(row, now);
         (run.hash, run.events) = (hash, events_of(row));
         run.state = standing(&run.machine.open(), |id| run.steps.get(id));
+        run.first_acts(plan);
+        let dealings = run.first_dealings(&self.inner);
         let note = run.machine.take_status().map(|s| s.get().to_owned());
         let to = self.to.clone();
         let done = Box::new(move |result| {
@@ -83,9 +128,9 @@ impl Shard {
             waiting_for: run.state.waiting_for,
             until_ms: run.state.until_ms,
             note,
+            dealings,
             ..start.job(body, hash, now, done)
         };
-        run.first_acts(plan);
         self.beginning += 1;
         self.residents.insert(token, run);
         self.inner.writer.submit(Box::new(job));
@@ -108,9 +153,9 @@ impl Shard {
     pub(crate) fn begun(&mut self, token: u64, result: Result<Started, HostError>, reply: StartReply) {
         crash::point("start.committed");
         self.beginning = self.beginning.saturating_sub(1);
-        if let (Ok(Started::New { key, head }), Some(run)) = (&result, self.residents.get_mut(&token)) {
+        if let (Ok(Started::New { key, head, dealt }), Some(run)) = (&result, self.residents.get_mut(&token)) {
             (run.key, run.epoch, run.head) = (*key, 1, *head);
-            let tail = Tail { head: *head, hash: run.hash, ..Tail::default() };
+            let tail = Tail { head: *head, hash: run.hash, dealt: dealt.clone(), ..Tail::default() };
             self.by_key.insert(*key, token);
             self.committed(token, Ok(tail), false);
         } else {
@@ -142,6 +187,15 @@ fn is_simple(row: &Row) -> bool {
 }
 
 impl Resident {
+    fn first_dealings(&mut self, inner: &super::inner::Inner) -> store::Dealings {
+        let acts = self.committing.as_mut().map(|first| std::mem::take(&mut first.acts)).unwrap_or_default();
+        let dealings = self.deal(inner, &acts, false);
+        if let Some(first) = &mut self.committing {
+            first.acts = acts;
+        }
+        dealings
+    }
+
     /// The acts of a first turn, to be done when its commit has returned.
     fn first_acts(&mut self, plan: Plan) {
         let mut acts = plan.acts;

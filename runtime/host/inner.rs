@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
-use abide_engine::{Json, Resources, WorkflowFn};
+use abide_engine::{Json, Learn, Resources, WorkflowFn};
 use tokio::sync::{OnceCell, broadcast, oneshot};
 
 use super::attempt::text_of;
 use super::builder::Unlocker;
+use super::governor::Governor;
 use super::limits::Limits;
 use super::progress::Progress;
 use super::run::Settled;
@@ -66,6 +67,7 @@ pub(crate) struct Inner {
     pub(crate) unlock: Unlocker,
     pub(crate) place: Arc<Place>,
     pub(crate) limits: Limits,
+    pub(crate) governor: Arc<Governor>,
     readers: Mutex<Vec<Reader>>,
     waiters: Mutex<HashMap<RunKey, Vec<Waiter>>>,
     /// Runs that this process was told to let go of: it takes them up again only when told so.
@@ -112,6 +114,7 @@ impl Inner {
             unlock: Unlocker::default(),
             place: Arc::default(),
             limits: Limits::default(),
+            governor: Arc::default(),
             readers: Mutex::default(),
             waiters: Mutex::default(),
             left: Mutex::default(),
@@ -199,10 +202,10 @@ impl Inner {
     /// The workflow of this name, made from the run's definition if it has one, and the handles it is lent.
     pub(crate) fn workflow(&self, run: &str, name: &str, definition: &Definition) -> Result<Made, HostError> {
         match self.registered(name) {
-            Some(Registered::Code(f)) => Ok(Made { workflow: f.clone(), resources: self.resources.clone() }),
+            Some(Registered::Code(f)) => Ok(Made { workflow: f.clone(), resources: self.lent() }),
             // Somebody else's code: its panic is not the shard's.
             Some(Registered::Made(make)) => {
-                let attempt = AssertUnwindSafe(|| make(run, definition, self.resources.clone()));
+                let attempt = AssertUnwindSafe(|| make(run, definition, self.lent()));
                 catch_unwind(attempt).unwrap_or_else(|panic| {
                     let why = format!("its workflow cannot be made: {}", text_of(&*panic));
                     Err(HostError::Environment { run: run.to_owned(), why })
@@ -210,6 +213,12 @@ impl Inner {
             }
             None => Err(HostError::NoWorkflow { run: run.to_owned(), workflow: name.to_owned() }),
         }
+    }
+
+    /// The handles that every run is lent.
+    fn lent(&self) -> Resources {
+        let governor = self.governor.clone();
+        self.resources.clone().with(Arc::new(Learn::new(move |service, rates| governor.learn(service, rates))))
     }
 
     pub(crate) fn shard_of(&self, run_id: &str) -> usize {
@@ -233,6 +242,13 @@ impl Inner {
             self.runtime.spawn(async move {
                 inner.adopt_in_the_end(run).await;
             });
+        }
+    }
+
+    /// A place at a service may be free for what waits in this run.
+    pub(crate) fn poke(&self, run: RunKey) {
+        for shard in 0..self.shards.len() {
+            self.send(shard, Msg::Poke(run));
         }
     }
 

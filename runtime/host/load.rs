@@ -1,6 +1,6 @@
 //! Bringing a run into memory from its journal. It never commits a turn itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use abide_engine::event::{Command, Happened, HostEvent, Start};
 use abide_engine::{Chunk, ChunkTable, Fault, Machine, Row, StepId};
@@ -13,7 +13,7 @@ use super::run::Settled;
 use super::shard::{Early, Shard, alarm};
 use super::submit::diverged;
 use super::take_up::Left;
-use crate::store::{LogRow, RunKey, RunRow, is_ended, run_hash};
+use crate::store::{Admitted, Dealings, LogRow, RunKey, RunRow, is_ended, run_hash};
 use crate::{HostError, crash};
 
 /// Why a run is brought into memory.
@@ -30,6 +30,7 @@ pub(crate) enum Why {
 pub(crate) struct Read {
     pub(crate) row: RunRow,
     journal: Vec<LogRow>,
+    admitted: Vec<Admitted>,
     definition: Definition,
 }
 
@@ -43,9 +44,10 @@ impl Shard {
                 return Ok(None);
             }
             let journal = reader.journal(&row)?;
+            let admitted = reader.admitted(key)?;
             let body = reader.definition_of(&row)?;
             let definition = Definition { body, root: row.root.clone() };
-            Ok(Some(Read { row, journal, definition }))
+            Ok(Some(Read { row, journal, admitted, definition }))
         })
     }
 
@@ -88,7 +90,7 @@ impl Shard {
 
     /// Makes a resident run of what was read.
     pub(crate) fn bring(&mut self, read: Read, why: Why) -> Result<(), HostError> {
-        let Read { row, journal, definition } = read;
+        let Read { row, journal, admitted, definition } = read;
         let (key, epoch) = (row.key, row.epoch);
         let Made { workflow, resources } = match self.inner.workflow(&row.id, &row.workflow, &definition) {
             Ok(made) => made,
@@ -105,7 +107,7 @@ impl Shard {
             run.letting_go = Some(LettingGo::Release);
         }
         let now = self.inner.now_ms();
-        if let Err(fault) = run.replay(&row, journal, now, why) {
+        if let Err(fault) = run.replay(&row, journal, admitted, now, why) {
             let error = diverged(&row.id, &fault);
             self.write_diverged(key, epoch, &fault, error.clone());
             return Err(error);
@@ -145,7 +147,14 @@ impl Resident {
     }
 
     /// Replays the rows, then decides what becomes of each step that has no outcome.
-    fn replay(&mut self, row: &RunRow, journal: Vec<LogRow>, now: i64, why: Why) -> Result<(), Fault> {
+    fn replay(
+        &mut self,
+        row: &RunRow,
+        journal: Vec<LogRow>,
+        admitted: Vec<Admitted>,
+        now: i64,
+        why: Why,
+    ) -> Result<(), Fault> {
         let mut left = Left::default();
         let mut created: Option<(Box<Start>, Vec<Chunk>)> = None;
         for log in journal {
@@ -172,6 +181,10 @@ impl Resident {
         }
         if let Some(fault) = self.machine.fault() {
             return Err(fault);
+        }
+        for one in admitted {
+            self.admitted.insert(StepId::from(one.step.as_str()));
+            left.admitted(&one);
         }
         self.take_up(left, now, why);
         Ok(())
@@ -218,6 +231,9 @@ impl Resident {
             unread: false,
             children: HashMap::new(),
             host: Vec::new(),
+            later: Vec::new(),
+            admitted: HashSet::new(),
+            dealings: Dealings::default(),
             to_start: Vec::new(),
             committing: None,
             state: super::standing::running(),

@@ -82,6 +82,13 @@ impl Resident {
             (None, "cancel") => self.machine.deliver(Completion::Cancel, at)?,
             (None, "child") => self.child_ended(&message, at)?,
             (None, "resolve") => self.resolve(&message, at)?,
+            (None, "budget") => {
+                match serde_json::from_str(&message.body) {
+                    Ok(raise) => self.raise_budget(raise, at),
+                    Err(error) => tracing::warn!(run = %self.id, %error, "a raised budget cannot be read"),
+                }
+                false
+            }
             (None, "pause") => {
                 self.let_go(LettingGo::Pause);
                 false

@@ -3,16 +3,19 @@
 //!
 //! From the outside in: `builder` opens a database as an [`Abide`] (`api`), which hands out [`Run`]s (`run`). Each run lives on one
 //! `shard`, a thread that owns its machine (`resident`): it takes a turn (`turn`, with `mail` from outside), hands it to the writer (`submit`), acts on
-//! it (`act`) when it is committed, and lets a run that only waits `sleep`. `begin` starts one, `take` claims one, `load` brings one back from its journal
+//! it (`act`) when it is committed, and lets a run that only waits `sleep`. `begin` starts one, `admit` has its attempts wait for a place at a service
+//! with limits and for budgets (`governor` is what a process knows of those), `take` claims one, `load` brings one back from its journal
 //! and `take_up` decides what becomes of its open steps; `mend` is for what goes wrong, `watch` notices what other processes do, `replay` compares recorded runs with the
 //! code of now.
 
 mod act;
+mod admit;
 mod api;
 mod attempt;
 mod begin;
 mod builder;
 mod doubt;
+mod governor;
 mod inner;
 mod limits;
 mod load;
@@ -32,6 +35,7 @@ mod take_up;
 mod turn;
 mod watch;
 
+pub use crate::store::Raise;
 pub use api::{Abide, RunInfo, Start};
 pub use builder::Builder;
 pub(crate) use inner::null;

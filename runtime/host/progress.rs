@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use abide_engine::{StepKind, Wait};
+use abide_engine::{StepKind, Telling, Wait};
 
 /// Something that happened to a run that this process works on.
 #[derive(Debug, Clone)]
@@ -30,6 +30,16 @@ pub enum ProgressKind {
         kind: StepKind,
         /// 1 for the first attempt.
         attempt: u32,
+    },
+    /// An attempt says something of itself: a piece of a model's text as it comes, or how far it is. What an attempt that fails has said
+    /// is void.
+    Told {
+        /// The step.
+        id: String,
+        /// Which attempt.
+        attempt: u32,
+        /// What it says.
+        telling: Telling,
     },
     /// A step has an outcome, and it is in the journal.
     Ended {

@@ -1,7 +1,7 @@
 //! A run in memory: its machine, where its journal ends, and the attempts that belong to the host and not to the machine
 //! (DESIGN rule 3). It never writes by itself: `turn` and `act` do.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use abide_engine::event::HostEvent;
@@ -9,7 +9,7 @@ use abide_engine::{Arrival, Error, Fault, Json, Machine, StepId};
 use tokio::task::AbortHandle;
 
 use super::doubt::{Answer, Doubt};
-use crate::store::{Hash, HeadState, InboxRow, RunKey};
+use crate::store::{Dealings, Hash, HeadState, InboxRow, RunKey};
 
 /// A run that a shard works on.
 pub(crate) struct Resident {
@@ -39,6 +39,12 @@ pub(crate) struct Resident {
     pub(crate) children: HashMap<StepId, String>,
     /// To be recorded with the next row.
     pub(crate) host: Vec<HostEvent>,
+    /// To be recorded with the next row that is written anyway.
+    pub(crate) later: Vec<HostEvent>,
+    /// Steps that have a place at a service, or wait in line for one.
+    pub(crate) admitted: HashSet<StepId>,
+    /// What the next commit settles with services and budgets.
+    pub(crate) dealings: Dealings,
     /// Attempts to start once the next row is committed.
     pub(crate) to_start: Vec<(StepId, u32)>,
     pub(crate) committing: Option<Committing>,
@@ -90,7 +96,9 @@ pub(crate) enum StepState {
     /// Its probe is to be asked (serial 0), or is being asked.
     Probing { doubt: Doubt, serial: u64, abort: Option<AbortHandle> },
     /// Somebody outside must mend something.
-    Parked { n: u32, failures: u32, what: abide_engine::Parked },
+    Parked { n: u32, failures: u32, what: abide_engine::Parked, why: String },
+    /// It waits in line for a place at a service, and asks again at this time.
+    Queued { n: u32, failures: u32, at: i64 },
     /// It is to start when the run goes on.
     Held { n: u32, failures: u32 },
 }
@@ -104,7 +112,11 @@ impl StepState {
     /// The number of the latest attempt.
     pub(crate) fn attempt(&self) -> u32 {
         match self {
-            Self::Working { n, .. } | Self::RetryAt { n, .. } | Self::Parked { n, .. } | Self::Held { n, .. } => *n,
+            Self::Working { n, .. }
+            | Self::RetryAt { n, .. }
+            | Self::Parked { n, .. }
+            | Self::Queued { n, .. }
+            | Self::Held { n, .. } => *n,
             Self::InDoubt(doubt) | Self::Probing { doubt, .. } => doubt.n,
         }
     }
@@ -115,6 +127,7 @@ impl StepState {
             Self::Working { failures, .. }
             | Self::RetryAt { failures, .. }
             | Self::Parked { failures, .. }
+            | Self::Queued { failures, .. }
             | Self::Held { failures, .. } => *failures,
             Self::InDoubt(doubt) | Self::Probing { doubt, .. } => doubt.failures,
         }

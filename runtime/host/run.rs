@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use abide_engine::event::Verdict;
-use abide_engine::{Error, Json, Seed, event};
+use abide_engine::{Error, Json, event};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -13,56 +13,13 @@ use super::doubt::Resolve;
 use super::inner::{Definition, Inner};
 use super::mail::Bound;
 use super::shard::Msg;
-use super::submit::created_row;
+use crate::report::Spending;
 use crate::report::{Report, StepReport};
-use crate::store::{self, DefinitionRow, RunKey, Sent, StartDone, hold_dead, is_ended, row_hash, run_hash};
+use crate::store::{Raise, RunKey, Sent, hold_dead, is_ended};
 use crate::{HostError, crash};
 
 /// How often the end of a run that another process works on is looked for.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// A run to begin.
-#[derive(Debug, Clone)]
-pub(crate) struct StartRun {
-    pub(crate) id: String,
-    pub(crate) workflow: String,
-    pub(crate) input: Json,
-    pub(crate) seed: Seed,
-    pub(crate) definition: Option<String>,
-    pub(crate) root: Option<String>,
-}
-
-impl StartRun {
-    pub(crate) fn job(&self, body: String, hash: store::Hash, now_ms: i64, done: StartDone) -> store::StartRun {
-        let definition =
-            self.definition.clone().map(|body| DefinitionRow { hash: *blake3::hash(body.as_bytes()).as_bytes(), body });
-        store::StartRun {
-            id: self.id.clone(),
-            workflow: self.workflow.clone(),
-            definition,
-            root: self.root.clone(),
-            input_hash: *blake3::hash(self.input.get().as_bytes()).as_bytes(),
-            body,
-            hash,
-            owner: None,
-            status: "running",
-            waiting_for: None,
-            until_ms: None,
-            note: None,
-            error: None,
-            now_ms,
-            started: None,
-            done,
-        }
-    }
-
-    /// The job that creates the run and leaves its first turn to whoever loads it.
-    pub(crate) fn created(self, owner: Option<i64>, now_ms: i64, done: StartDone) -> store::StartRun {
-        let body = created_row(&self.workflow, self.seed, self.input.clone()).unwrap_or_default();
-        let hash = row_hash(&run_hash(&self.id), &body);
-        store::StartRun { owner, ..self.job(body, hash, now_ms, done) }
-    }
-}
 
 /// What a run has come to.
 #[derive(Debug, Clone)]
@@ -338,6 +295,17 @@ impl Run {
 
     fn no_doubt(&self, why: String) -> HostError {
         HostError::Step { why, help: format!("`abide show {}` lists its steps and their status", self.id) }
+    }
+
+    /// Raises the budgets of the run, of its spenders and of the runs above it. What waits for them is tried again when the run goes on:
+    /// at once if somebody works on it, else with the next resume.
+    pub async fn raise_budget(&self, by: Raise) -> Result<(), HostError> {
+        self.send("budget", "", text_of("the raised budget", &by)?, None).await.map(|_| ())
+    }
+
+    /// What it has spent so far: with all runs below it first, then each of its own spenders.
+    pub fn spending(&self) -> Result<Vec<Spending>, HostError> {
+        self.inner.read(|reader| reader.spending(self.key))
     }
 
     /// Asks for the run to be cancelled: its open futures return an error, and it may clean up.

@@ -29,7 +29,7 @@ const NAP: Duration = Duration::from_secs(1);
 /// What a shard is told.
 pub(crate) enum Msg {
     /// Begin a run.
-    Start(Box<super::run::StartRun>, StartReply),
+    Start(Box<super::begin::StartRun>, StartReply),
     /// The commit of a run's start has returned.
     Begun { token: u64, result: Result<Started, HostError>, reply: StartReply },
     /// Bring this run, which is ours from this epoch on, into memory.
@@ -42,6 +42,8 @@ pub(crate) enum Msg {
     Probed { token: u64, id: StepId, serial: u64, answer: Answer, at_ms: i64 },
     /// The run's inbox has something new.
     Inbox(RunKey),
+    /// A place at a service may be free for what waits in this run.
+    Poke(RunKey),
     /// Something outside its poll concerns this run.
     Alarm(u64),
     /// Let go of this run, or of all.
@@ -198,6 +200,7 @@ impl Shard {
                 }
             }
             Msg::Inbox(key) => self.inbox(key),
+            Msg::Poke(key) => self.poke(key),
             Msg::Alarm(token) => {
                 if let Some(fault) = self.residents.get(&token).and_then(|run| run.machine.fault()) {
                     self.fault(token, fault);
@@ -229,7 +232,7 @@ impl Shard {
     fn due(&mut self, token: u64, id: StepId, now: i64) {
         let Some(run) = self.residents.get_mut(&token) else { return };
         let at = match run.steps.get(&id) {
-            Some(StepState::RetryAt { at, .. }) => *at,
+            Some(StepState::RetryAt { at, .. } | StepState::Queued { at, .. }) => *at,
             Some(_) => return,
             None => match run.machine.find(&id).map(|open| open.what) {
                 Some(OpenWhat::Timer { due } | OpenWhat::Signal { due: Some(due), .. }) => due,
@@ -317,6 +320,9 @@ impl Shard {
         }
         for key in tail.told.iter().chain(&tail.cancelled) {
             self.inner.news(*key);
+        }
+        for key in &tail.dealt.poked {
+            self.inner.poke(*key);
         }
     }
 

@@ -59,6 +59,15 @@ impl Shard {
         }
     }
 
+    /// A place at a service may be free for what waits in this run.
+    pub(crate) fn poke(&mut self, key: RunKey) {
+        let Some(token) = self.by_key.get(&key).copied() else { return self.wake(key) };
+        if let Some(run) = self.residents.get_mut(&token) {
+            run.poke(self.inner.now_ms());
+        }
+        self.touch(token);
+    }
+
     /// Throws out timers that are nobody's, once there are many: a run that is often woken before its time leaves one each time.
     pub(crate) fn clear_timers(&mut self) {
         if self.timers.len() <= self.most_timers {

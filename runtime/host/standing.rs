@@ -21,6 +21,7 @@ pub(crate) fn standing<'a>(open: &[Open], state_of: impl Fn(&StepId) -> Option<&
                 Some(StepState::RetryAt { at, rate_limit, .. }) => {
                     earlier(&mut time, *at, if *rate_limit { "rate_limit" } else { "timer" });
                 }
+                Some(StepState::Queued { at, .. }) => earlier(&mut time, *at, "rate_limit"),
                 Some(StepState::InDoubt(_)) => ask("in_doubt"),
                 Some(StepState::Parked { what, .. }) => ask(what.as_str()),
                 Some(StepState::Working { .. } | StepState::Probing { .. } | StepState::Held { .. }) | None => {
@@ -110,6 +111,7 @@ mod tests {
                 timeout_ms: None,
                 local: false,
                 probe: None,
+                admission: None,
                 fits: |_| Ok(()),
             })
         };

@@ -9,7 +9,7 @@ use super::mail::ChildEnd;
 use super::resident::{Act, Came, Committing, Ended, LettingGo, Resident, StepState};
 use super::standing::{running, standing};
 use super::turn::{Shop, Turn};
-use crate::store::{Append, ChildStart, Ending, Hash, HeadState, Tail, Trouble, row_hash};
+use crate::store::{Append, ChildStart, Dealings, Ending, Hash, HeadState, Tail, Trouble, row_hash};
 use crate::{HostError, crash};
 
 /// What a row asks for once it is committed, and what commits with it.
@@ -30,6 +30,7 @@ struct Written {
     ended: Option<Ended>,
     /// Why it is parked as diverged.
     fault: Option<Fault>,
+    dealings: Dealings,
 }
 
 impl Resident {
@@ -45,6 +46,9 @@ impl Resident {
         let next = self.next_generation(shop, now)?;
         row.host.append(&mut self.host);
         let nothing = row.deliveries.is_empty() && row.host.is_empty();
+        if !nothing {
+            row.host.append(&mut self.later);
+        }
         let most = shop.inner.limits.row_bytes();
         let first = if nothing { None } else { Some(chained(&self.hash, &row, most)?) };
         let second = match &next {
@@ -61,24 +65,37 @@ impl Resident {
         }
         plan.acts.extend(self.to_start.drain(..).map(|(id, n)| Act::Start { id, n }));
         let state = self.state_after(ended.as_ref(), &plan.acts);
-        if nothing && next.is_none() && turn.consumed.is_empty() && state == self.state && plan.acts.is_empty() {
+        if nothing
+            && next.is_none()
+            && turn.consumed.is_empty()
+            && state == self.state
+            && plan.acts.is_empty()
+            && self.dealings.is_empty()
+        {
             return Ok(());
         }
+        let dealings = self.deal(shop.inner, &plan.acts, ended.is_some() || retired.is_some());
         let delivered = std::mem::take(&mut turn.delivered);
         let consumed = std::mem::take(&mut turn.consumed);
         let acts = std::mem::take(&mut plan.acts);
-        let written = Written { row: first, next_generation: second, consumed, plan, ended, fault: None };
+        let written = Written { row: first, next_generation: second, consumed, plan, ended, fault: None, dealings };
         let committing = Committing { delivered, acts, state, ended: None, retired };
         self.write(shop, written, committing, now);
         Ok(())
     }
 
     fn write(&mut self, shop: &Shop<'_>, written: Written, committing: Committing, now: i64) {
-        let Written { row, next_generation, consumed, plan, ended, fault } = written;
+        let Written { row, next_generation, consumed, plan, ended, fault, dealings } = written;
         let state = &committing.state;
         let changed = *state != self.state || ended.is_some();
         if state.status == "running" && self.letting_go != Some(LettingGo::Environment) {
             self.error = None;
+        } else if self.error.is_none() {
+            // Others worked on when it was said.
+            self.error = self.steps.values().find_map(|step| match step {
+                StepState::Parked { what, why, .. } if Some(what.as_str()) == state.waiting_for => Some(why.clone()),
+                _ => None,
+            });
         }
         let parks = state.release && ended.is_none() && fault.is_none() && self.letting_go.is_none();
         let lets_go = state.status == "waiting" && state.release && self.letting_go == Some(LettingGo::Release);
@@ -110,6 +127,7 @@ impl Resident {
             owner: shop.inner.own_id(),
             note: self.machine.take_status().map(|s| s.get().to_owned()),
             trouble: changed.then_some(trouble),
+            dealings,
             tail: Tail::default(),
             fenced: false,
             done: Box::new(move |result, fenced| {

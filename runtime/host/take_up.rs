@@ -11,6 +11,7 @@ use super::attempt;
 use super::doubt::Doubt;
 use super::load::Why;
 use super::resident::{Arrived, Came, LettingGo, Resident, StepState};
+use crate::store::Admitted;
 
 /// What a journal says of steps that have no outcome in it.
 #[derive(Default)]
@@ -23,6 +24,17 @@ pub(crate) struct Left {
 impl Left {
     fn failures(&self, id: &StepId) -> u32 {
         self.known.get(id).map_or(0, StepState::failures)
+    }
+
+    /// What the queue says of a step: an attempt that waits in line has not started, and one that has a place has.
+    pub(crate) fn admitted(&mut self, one: &Admitted) {
+        let (id, n) = (StepId::from(one.step.as_str()), one.attempt);
+        let failures = self.failures(&id);
+        let state = match one.at_ms {
+            None => StepState::Held { n, failures },
+            Some(_) => StepState::Working { n, failures, serial: 0, abort: None },
+        };
+        self.known.insert(id, state);
     }
 
     /// What a host event says of a step.
@@ -53,9 +65,9 @@ impl Left {
                 }
                 return;
             }
-            HostEvent::Parked { id, n, what, .. } => {
+            HostEvent::Parked { id, n, what, error, .. } => {
                 let failures = self.failures(&id);
-                (id, StepState::Parked { n, failures, what })
+                (id, StepState::Parked { n, failures, what, why: error })
             }
             HostEvent::Held { id, .. } => {
                 // Asked for and never begun, or the one after the last.
@@ -160,7 +172,7 @@ impl Resident {
             _ => None,
         });
         let retries = self.steps.iter().filter_map(|(id, state)| match state {
-            StepState::RetryAt { at, .. } => Some(Alarm { at: *at, id: id.clone() }),
+            StepState::RetryAt { at, .. } | StepState::Queued { at, .. } => Some(Alarm { at: *at, id: id.clone() }),
             _ => None,
         });
         open.chain(retries).collect()
@@ -200,6 +212,9 @@ impl Resident {
         let repeatable: Vec<StepId> = under_way.map(|(id, _)| id).filter(|id| is_repeatable(id)).cloned().collect();
         for id in repeatable {
             self.drop_step(&id);
+            if self.admitted.remove(&id) {
+                self.dealings.given_up.push(id.to_string());
+            }
         }
     }
 }

@@ -6,7 +6,8 @@ use std::sync::{Arc, mpsc};
 
 use abide_engine::event::{Command, HostEvent};
 use abide_engine::{
-    Arrival, Attempt, Completion, Error, ErrorKind, Fault, Json, Next, OpenWhat, StepId, after_failure, in_order,
+    Arrival, Attempt, Completion, Error, ErrorKind, Fault, Json, Next, OpenWhat, StepId, Teller, after_failure,
+    in_order,
 };
 
 use super::attempt::{self, Started};
@@ -134,6 +135,7 @@ impl Resident {
         }
         crash::point("attempt.over");
         let failures = self.steps.get(&over.id).map_or(0, StepState::failures);
+        self.settle_attempt(&over.id, over.n, &over.result, at);
         let Over { id, n, serial, result } = over;
         let kept = Came::Attempt { id: id.clone(), n, serial, result: result.clone() };
         turn.delivered.push(Arrived { at, order: Arrival::Outcome, what: kept });
@@ -179,8 +181,8 @@ impl Resident {
             }
             Next::Park(what) => {
                 self.error = Some(text.clone());
-                self.host.push(HostEvent::Parked { id: id.clone(), n, what, error: text, at });
-                self.set_step(id, StepState::Parked { n, failures, what });
+                self.host.push(HostEvent::Parked { id: id.clone(), n, what, error: text.clone(), at });
+                self.set_step(id, StepState::Parked { n, failures, what, why: text });
             }
             Next::Stop => {
                 self.let_go(LettingGo::Environment);
@@ -212,6 +214,11 @@ impl Resident {
         {
             let (n, failures) = (n.saturating_add(1), *failures);
             self.start_after_commit(id.clone(), n, failures, now, true);
+        } else if let Some(StepState::Queued { n, failures, at }) = self.steps.get(id)
+            && *at <= now
+        {
+            let (n, failures) = (*n, *failures);
+            self.start_after_commit(id.clone(), n, failures, now, false);
         }
         false
     }
@@ -223,7 +230,8 @@ impl Resident {
             self.set_step(id, StepState::Held { n, failures });
             return;
         }
-        if record {
+        // One that needs a place is recorded by its place (`admit`).
+        if record && self.admission(&id).is_none() {
             self.host.push(HostEvent::Attempt { id: id.clone(), n, at });
         }
         self.set_step(id.clone(), StepState::Working { n, failures, serial: 0, abort: None });
@@ -246,7 +254,7 @@ impl Resident {
         for id in local {
             let Some(OpenWhat::Step(step)) = self.machine.find(&id).map(|open| open.what) else { continue };
             let (key, serial) = (self.machine.seed().step_key(id.as_str()).into(), attempt::serial());
-            let (mut inline, number) = (true, Attempt { key, number: 1 });
+            let (mut inline, number) = (true, Attempt { key, number: 1, teller: Teller::default() });
             let which = (self.token, &id, serial);
             let abort = match attempt::start(shop.inner, shop.to, which, &step, number, &mut inline) {
                 Started::Done(Ok(out)) => {

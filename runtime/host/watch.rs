@@ -94,12 +94,19 @@ fn look(inner: &Arc<Inner>, seen: &mut Seen) -> Result<(), HostError> {
         for run in runs {
             inner.news(run);
         }
+        let own = inner.own_id();
+        if own != 0 {
+            for run in reader.may_go(own, inner.now_ms())? {
+                inner.poke(run);
+            }
+        }
     }
     if seen.probed.is_none_or(|at| at.elapsed() >= PROBE) {
         seen.probed = Some(Instant::now());
         let own = inner.own_id();
         if own != 0 {
             inner.writer.set_others(reader.has_others(own)?);
+            inner.governor.set_dead(reader.dead_in_line(own)?);
         }
         if inner.recover {
             adopt_orphans(inner, reader, own)?;

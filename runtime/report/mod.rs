@@ -1,6 +1,7 @@
 //! What a journal tells a person or a program: the document of `abide show`, the check of the chains, and what a replay came to. It reads only.
 
 mod replay;
+mod spending;
 mod steps;
 mod verify;
 
@@ -13,6 +14,7 @@ use crate::host::{RunInfo, Settled};
 use crate::store::{LogRow, Reader, RunRow};
 
 pub use replay::{Divergence, Replayed};
+pub use spending::Spending;
 pub use steps::StepReport;
 pub(crate) use verify::verify;
 pub use verify::{Broken, Verified};
@@ -53,7 +55,7 @@ pub struct RunReport {
     pub epoch: i64,
     /// The living process that works on it.
     pub owner_pid: Option<u32>,
-    /// What its model calls used.
+    /// What its model calls used, and those of the runs below it.
     pub usage: UsageReport,
     /// What it last said of its progress.
     pub progress: Option<Json>,
@@ -91,8 +93,11 @@ impl Report {
             _ => {}
         }
         let steps = reading.steps.finish(run.owner_pid.is_some());
-        for step in &steps {
-            step.add_usage(&mut run.usage);
+        match reader.spending(row.key)?.into_iter().find(|spending| spending.spender.is_none()) {
+            Some(Spending { input_tokens, output_tokens, cost_usd, .. }) => {
+                run.usage = UsageReport { input_tokens, output_tokens, cost_usd };
+            }
+            None => steps.iter().for_each(|step| step.add_usage(&mut run.usage)),
         }
         Ok(Self { run, steps })
     }

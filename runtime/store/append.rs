@@ -2,6 +2,7 @@
 
 use rusqlite::params;
 
+use super::admit::{Dealings, Dealt};
 use super::rows::is_ended;
 use super::writer::{Job, Tx};
 use super::{Hash, RunKey};
@@ -59,6 +60,8 @@ pub(crate) struct Tail {
     pub(crate) own_inbox: bool,
     /// True if the run was to be parked and keeps its owner, because of that message.
     pub(crate) kept: bool,
+    /// What services and budgets allow.
+    pub(crate) dealt: Dealt,
 }
 
 /// What an append waits for.
@@ -91,6 +94,8 @@ pub(crate) struct Append {
     pub(crate) note: Option<String>,
     /// Why it is parked now, if that changes.
     pub(crate) trouble: Option<Trouble>,
+    /// What it asks of services and budgets.
+    pub(crate) dealings: Dealings,
     /// What came of it, set by `apply`.
     pub(crate) tail: Tail,
     pub(crate) fenced: bool,
@@ -272,11 +277,13 @@ impl Job for Append {
         self.consume(tx)?;
         self.begin_children(tx)?;
         self.tell_others(tx)?;
-        self.keep_notes(tx)
+        self.keep_notes(tx)?;
+        self.tail.dealt = self.dealings.apply(tx, self.run, self.owner, self.now_ms)?;
+        Ok(())
     }
 
     fn savepoint(&self) -> bool {
-        !self.children.is_empty()
+        !self.children.is_empty() || !self.dealings.is_empty()
     }
 
     fn finish(self: Box<Self>, committed: Result<(), HostError>) {

@@ -2,6 +2,7 @@
 
 use rusqlite::{OptionalExtension, params};
 
+use super::admit::{Dealings, Dealt};
 use super::append::send;
 use super::rows::is_ended;
 use super::writer::{Job, Tx};
@@ -19,7 +20,7 @@ pub(crate) struct DefinitionRow {
 #[derive(Debug, Clone)]
 pub(crate) enum Started {
     /// It was begun.
-    New { key: RunKey, head: i64 },
+    New { key: RunKey, head: i64, dealt: Dealt },
     /// There is a run of that id.
     Exists { key: RunKey, same: bool },
 }
@@ -44,6 +45,8 @@ pub(crate) struct StartRun {
     /// Why it is parked from the start, and what to do.
     pub(crate) error: Option<(String, &'static str)>,
     pub(crate) now_ms: i64,
+    /// What its first turn asks of services and budgets.
+    pub(crate) dealings: Dealings,
     /// What came of it, set by `apply`.
     pub(crate) started: Option<Started>,
     pub(crate) done: StartDone,
@@ -102,7 +105,8 @@ impl Job for StartRun {
                 .prepare_cached("INSERT INTO notes (run, status, error, help) VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![key, self.note, error, help])?;
         }
-        self.started = Some(Started::New { key, head });
+        let dealt = self.dealings.apply(tx, key, self.owner.unwrap_or(0), self.now_ms)?;
+        self.started = Some(Started::New { key, head, dealt });
         Ok(())
     }
 

@@ -1,10 +1,12 @@
 //! The SQLite file: opening, the one writer, readers and the chain. It never decides what a run does next.
 
+mod admit;
 mod append;
 mod chain;
 mod commit;
 mod free;
 mod jobs;
+mod line;
 mod marker;
 mod open;
 mod owner;
@@ -13,8 +15,12 @@ mod read;
 mod repair;
 mod rows;
 mod schema;
+mod settle;
+mod spend;
+mod turnstile;
 mod writer;
 
+pub(crate) use admit::{Answered, Ask, Dealings, Dealt};
 pub(crate) use append::{Append, ChildStart, Ending, HeadState, Tail, Trouble};
 pub(crate) use chain::{Hash, row_hash, run_hash};
 pub(crate) use commit::{CHECKPOINT_AT, Pen};
@@ -24,7 +30,9 @@ pub(crate) use owner::{Owner, hold_dead};
 pub(crate) use place::Place;
 pub(crate) use read::{Reader, RunRow};
 pub(crate) use repair::repair;
-pub(crate) use rows::{InboxRow, LogRow, is_ended};
+pub(crate) use rows::{Admitted, InboxRow, LogRow, is_ended};
+pub(crate) use settle::{Met, Settle};
+pub use spend::Raise;
 pub(crate) use writer::{Tx, Writer};
 
 /// The key of a run in its database.

@@ -20,6 +20,15 @@ pub(crate) struct InboxRow {
     pub(crate) at_ms: i64,
 }
 
+/// An attempt that has a place at a service, or waits in line for one.
+#[derive(Debug, Clone)]
+pub(crate) struct Admitted {
+    pub(crate) step: String,
+    pub(crate) attempt: u32,
+    /// Since when it has its place, in Unix milliseconds.
+    pub(crate) at_ms: Option<i64>,
+}
+
 /// The words of a run's status that say it has ended.
 pub(crate) fn is_ended(status: &str) -> bool {
     matches!(status, "completed" | "failed" | "cancelled")

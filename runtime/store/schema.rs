@@ -6,8 +6,11 @@ use rusqlite::Connection;
 const APPLICATION_ID: i64 = 0x6162_6964;
 
 /// The migrations, in order. The schema's version is how many were applied.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../../migrations/0001_journal.sql"), include_str!("../../migrations/0002_free_runs.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/0001_journal.sql"),
+    include_str!("../../migrations/0002_free_runs.sql"),
+    include_str!("../../migrations/0003_admissions.sql"),
+];
 
 /// What a file is to this build.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Tests of the SQLite host through its public API.
 
+mod admissions;
 mod basics;
 mod boundaries;
 mod chain;
