@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use abide_engine::{Error, ErrorKind, Parked, terminal};
+use abide_engine::{Error, ErrorKind, Parked};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, Url};
 use serde_json::Value;
@@ -14,7 +14,7 @@ use crate::model::{ModelConfig, Provider};
 use crate::redact::Redactor;
 use crate::secret::{SecretRef, Vars, expand};
 use crate::tls::http_client;
-use crate::wire::{self, START, WireError, quote};
+use crate::wire::{self, START, quote};
 
 /// The most bytes of an answer, unless [`Client::reply_bytes`] says otherwise.
 const REPLY_BYTES: usize = 64 << 20;
@@ -192,7 +192,11 @@ fn endpoint(model: &ModelConfig, vars: &dyn Vars) -> Result<Url, Error> {
         Provider::Anthropic if base.ends_with("/v1/messages") => "",
         Provider::Anthropic if base.ends_with("/v1") => "/messages",
         Provider::Anthropic => "/v1/messages",
-        other => return Err(terminal(WireError::NotBuilt(other))),
+        Provider::OpenaiResponses if base.ends_with("/responses") => "",
+        Provider::OpenaiResponses => "/responses",
+        Provider::Gemini => &format!("/models/{}:generateContent", model.model),
+        Provider::Ollama if base.ends_with("/api/chat") => "",
+        Provider::Ollama => "/api/chat",
     };
     url.set_path(&format!("{base}{path}"));
     Ok(url)

@@ -207,7 +207,6 @@ async fn what_cannot_be_sent_says_what_to_mend() {
         (with_url("http://"), ErrorKind::Environment, "not an http or https address"),
         (with_url("file:///etc/passwd"), ErrorKind::Environment, "file"),
         (ModelConfig { headers: with_header, ..base.clone() }, ErrorKind::Environment, "`a b`"),
-        (ModelConfig { provider: Provider::Gemini, ..base.clone() }, ErrorKind::Terminal, "not yet built"),
     ] {
         let error = call(&model).await.unwrap_err();
         assert_eq!(*error.kind(), kind, "{error}");
@@ -228,6 +227,9 @@ fn endpoints_are_found_from_any_usual_base() {
         (Provider::Anthropic, "https://h/anthropic", "https://h/anthropic/v1/messages"),
         (Provider::Anthropic, "https://h/v1", "https://h/v1/messages"),
         (Provider::Anthropic, "https://h/v1/messages", "https://h/v1/messages"),
+        (Provider::OpenaiResponses, "https://h/v1", "https://h/v1/responses"),
+        (Provider::Gemini, "https://h/v1beta", "https://h/v1beta/models/m:generateContent"),
+        (Provider::Ollama, "${HOST}", "http://127.0.0.1:11434/api/chat"),
     ] {
         let model = ModelConfig { provider, ..model(base) };
         assert_eq!(endpoint(&model, &fixed).unwrap().as_str(), expected, "{base}");
