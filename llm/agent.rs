@@ -7,6 +7,7 @@ use abide_engine::{Ctx, MAX_NAME, Result, Scoped};
 use serde::{Deserialize, Serialize};
 
 use crate::agent_loop::converse;
+use crate::charge::Limit;
 use crate::http::Client;
 use crate::model::ModelConfig;
 use crate::redact::Redactor;
@@ -64,6 +65,15 @@ pub struct Agent {
     /// The most calls of tools that are made of one message of the model; the model is told of the others.
     #[serde(default = "calls_per_turn")]
     pub calls_per_turn: u32,
+    /// What it may spend within a run.
+    #[serde(default, skip_serializing_if = "Limit::is_none")]
+    pub budget: Limit,
+    /// What the run may spend, with all runs below it.
+    #[serde(default, skip_serializing_if = "Limit::is_none")]
+    pub run_budget: Limit,
+    /// Who of those that wait for one provider goes first: the higher number.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub priority: i32,
     /// How often one call is made with nothing new in between; after that the model is told instead.
     #[serde(default = "identical_calls")]
     pub identical_calls: u32,
@@ -119,6 +129,9 @@ impl Agent {
             max_result_chars: MAX_RESULT_CHARS,
             calls_per_turn: CALLS_PER_TURN,
             identical_calls: IDENTICAL_CALLS,
+            budget: Limit::default(),
+            run_budget: Limit::default(),
+            priority: 0,
         }
     }
 
@@ -164,6 +177,24 @@ impl Agent {
         Self { max_result_chars, ..self }
     }
 
+    /// What it may spend within a run. A call that could exceed it is not made: the run parks, and `abide resume --budget` raises it.
+    #[must_use]
+    pub fn budget(self, budget: Limit) -> Self {
+        Self { budget, ..self }
+    }
+
+    /// What the run may spend, with all runs below it.
+    #[must_use]
+    pub fn run_budget(self, run_budget: Limit) -> Self {
+        Self { run_budget, ..self }
+    }
+
+    /// Who of those that wait for one provider goes first: the higher number.
+    #[must_use]
+    pub fn priority(self, priority: i32) -> Self {
+        Self { priority, ..self }
+    }
+
     /// Runs it on `input`, in a scope of its name; awaited it gives a `Result<Answer>`. Every call of the model and of a
     /// tool is a step.
     ///
@@ -177,7 +208,7 @@ impl Agent {
     }
 
     /// The name without what would break a step's id.
-    fn scope_name(&self) -> String {
+    pub(crate) fn scope_name(&self) -> String {
         let mut name = self.name.replace(|c: char| c.is_control() || matches!(c, '/' | '#' | '[' | ']'), "_");
         while name.len() > MAX_NAME {
             name.pop();
@@ -200,6 +231,11 @@ impl Answer {
 
 fn texts<S: Into<String>>(texts: impl IntoIterator<Item = S>) -> Vec<String> {
     texts.into_iter().map(Into::into).collect()
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(n: &i32) -> bool {
+    *n == 0
 }
 
 fn max_turns() -> u32 {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use abide_engine::{Ctx, Effect, Error, Result, Retry, StepKind, Wait, step_key, terminal};
+use abide_engine::{Ctx, Error, Result, StepKind, Wait, step_key, terminal};
 use futures_util::future::join_all;
 use serde_json::Value;
 
@@ -14,9 +14,10 @@ use crate::agent_filter::ToolFilter;
 use crate::agent_limit::CallLimit;
 use crate::agent_move::{Move, Plan, answer_text, conclude, decide};
 use crate::agent_text::{Sessions, Told, foreign};
+use crate::ask::Models;
 use crate::model::ModelConfig;
 use crate::tools::{Policy, ToolCall, ToolSpec};
-use crate::wire::{self, Prompt, Reply, ToolDecl, Turn, Usage};
+use crate::wire::{Prompt, Reply, ToolDecl, Turn, Usage};
 
 /// The key of a call's `_meta` under which a server finds the step's idempotency key.
 const IDEMPOTENCY_KEY: &str = "io.abide/idempotency-key";
@@ -26,14 +27,14 @@ struct Conversation<'a> {
     ctx: &'a Ctx,
     agent: &'a Agent,
     host: Arc<AgentHost>,
-    model: Arc<ModelConfig>,
 }
 
 /// Runs the agent on `input`, in the scope of `ctx`.
 pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: String) -> Result<Answer> {
     let filter = ToolFilter::new(agent.allow.as_deref(), &agent.deny)
         .map_err(|error| terminal(format!("agent `{}`: {error}", agent.name)))?;
-    let talk = Conversation { ctx, agent, host: host(agent, ctx)?, model: model(agent)? };
+    let talk = Conversation { ctx, agent, host: host(agent, ctx)? };
+    let mut models = Models::new(model(agent)?, talk.host.clone(), ctx);
     let tools = filter.choose(talk.discover().await?);
     let mut prompt = talk.prompt(input, &tools);
     let mut sessions = Sessions::default();
@@ -45,7 +46,7 @@ pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: String) -> Result<
         if last {
             conclude(&mut prompt);
         }
-        let reply = talk.ask(&prompt).await?;
+        let (reply, model) = models.ask(ctx, agent, &mut prompt).await?;
         usage += reply.usage;
         match decide(&reply, &tools, last) {
             Move::End => {
@@ -55,7 +56,7 @@ pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: String) -> Result<
             Move::Call(mut plans) => {
                 limit.hold_back(&mut plans);
                 let told = talk.carry_out(plans).await?;
-                prompt.turns.extend(tell(&talk.model, reply, told, &mut sessions));
+                prompt.turns.extend(tell(&model, reply, told, &mut sessions));
             }
         }
     }
@@ -71,8 +72,8 @@ fn host(agent: &Agent, ctx: &Ctx) -> Result<Arc<AgentHost>> {
     })
 }
 
-fn model(agent: &Agent) -> Result<Arc<ModelConfig>> {
-    agent.model.clone().map(Arc::new).ok_or_else(|| {
+fn model(agent: &Agent) -> Result<&ModelConfig> {
+    agent.model.as_ref().ok_or_else(|| {
         terminal(format!(
             "agent `{}` has no model: name one in its file (`model:`), in [defaults] of abide.toml or with --model; in \
              code: Agent::model",
@@ -112,23 +113,8 @@ impl Conversation<'_> {
             system: (!instructions.is_empty()).then(|| instructions.to_owned()),
             turns: vec![input.into()],
             tools: tools.iter().map(decl).collect(),
-            max_tokens: self.model.max_tokens,
-            temperature: self.model.temperature,
             ..Prompt::default()
         }
-    }
-
-    async fn ask(&self, prompt: &Prompt) -> Result<Reply> {
-        let body = wire::request(&self.model, prompt)?;
-        let (host, model) = (self.host.clone(), self.model.clone());
-        let call = move |body: Value| {
-            let (host, model) = (host.clone(), model.clone());
-            let key = step_key().unwrap_or_default();
-            async move { host.client.call(&model, &body, &key, host.vars.as_ref(), &host.redactor).await }
-        };
-        let step = self.ctx.step("llm", body, call).kind(StepKind::Llm).effect(Effect::Idempotent);
-        let answer: Value = step.retry(Retry::forever()).await?;
-        wire::parse(self.model.provider, &answer).map_err(terminal)
     }
 
     /// Carries out the calls of a turn side by side; what the model is told comes in the order of the plans.

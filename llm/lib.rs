@@ -8,8 +8,10 @@
 //! - `wire`: prompt to request body and answer to [`Reply`], one file per wire, pure
 //! - `errors`: what a refusal means: wait (`wait` reads how long), park, or give up; pure
 //! - `http`: the one place that calls out, one attempt at a time (`tls` makes its connections)
+//! - `price`: what a call costs, if anybody knows; `charge`: what it asks of its host before it may leave
 //! - `tools`: what an agent needs of whoever runs its tools
-//! - `agent`: an agent as plain data and its answer; `agent_loop` turns it into steps, by the pure rules of `agent_filter`
+//! - `agent`: an agent as plain data and its answer; `agent_loop` turns it into steps (`ask` puts one question to a
+//!   model and its fallbacks), by the pure rules of `agent_filter`
 //!   (which tools it sees), `agent_move` (what follows a reply), `agent_text` (what the model is told of a result) and
 //!   `reconcile` (what a tool says of a call in doubt)
 
@@ -22,9 +24,12 @@ mod agent_limit;
 mod agent_loop;
 mod agent_move;
 mod agent_text;
+mod ask;
+mod charge;
 mod errors;
 mod http;
 mod model;
+mod price;
 mod reconcile;
 mod redact;
 mod secret;
@@ -36,9 +41,11 @@ mod wire;
 pub use address::secret_in_address;
 pub use agent::{Agent, AgentHost, Answer, Approval};
 pub use agent_filter::{FilterError, ToolFilter};
+pub use charge::Limit;
 pub use errors::{Headers, Refusal};
 pub use http::Client;
 pub use model::{ModelConfig, Provider};
+pub use price::{Price, nano_of_usd};
 pub use reconcile::Reconcile;
 pub use redact::Redactor;
 pub use secret::{EnvVars, MissingVar, SecretRef, Vars, expand};

@@ -1,15 +1,21 @@
 //! How a model is reached: plain data that is pinned in a run. It never holds a resolved secret and never opens a connection.
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use crate::address;
+use crate::price::{Price, Priced};
 use crate::redact::Redactor;
-use crate::secret::{SecretRef, Vars};
+use crate::secret::{SecretRef, Vars, expand};
+use crate::wire::Usage;
 
 /// Seconds that a call may take when nothing else is said.
 const TIMEOUT_S: u64 = 600;
+
+/// Seconds of waiting after which a fallback is asked when nothing else is said.
+const FALLBACK_AFTER_S: u64 = 60;
 
 /// The wire that is spoken. (The vendor is a matter of `base_url`: many speak `openai`.)
 ///
@@ -75,6 +81,25 @@ pub struct ModelConfig {
     /// endpoints that refuse the marks, `false`. What was pinned without this has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<bool>,
+    /// The most requests in any minute, over all runs; learnt from answers without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u32>,
+    /// The most tokens in any minute, over all runs; learnt from answers without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_per_minute: Option<u64>,
+    /// The most requests at the same time, over all runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// What it costs; the table of `genai-prices` tells without it, as far as it knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
+    /// Models that are asked instead, in this order, when this one refuses for good, or when waiting for it would take longer
+    /// than `fallback_after_s`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<ModelConfig>,
+    /// Seconds of waiting after which a fallback is asked instead; 60 without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback_after_s: Option<u64>,
     /// Further headers; one of these replaces a header that abide would send itself.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, SecretRef>,
@@ -93,6 +118,12 @@ impl ModelConfig {
             timeout_s: None,
             stream: Some(true),
             cache: (provider == Provider::Anthropic).then_some(true),
+            requests_per_minute: None,
+            tokens_per_minute: None,
+            concurrency: None,
+            price: None,
+            fallback: Vec::new(),
+            fallback_after_s: None,
             headers: BTreeMap::new(),
         }
     }
@@ -139,6 +170,20 @@ impl ModelConfig {
         self.timeout_s.unwrap_or(TIMEOUT_S).max(1)
     }
 
+    /// Is its price known: its own, or in the table of `genai-prices`?
+    pub fn has_price(&self, vars: &dyn Vars) -> bool {
+        let url = expand(self.base_url_template(), vars).unwrap_or_default();
+        let usage = Usage { input_tokens: 1, output_tokens: 1, ..Usage::default() };
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
+        Priced { own: self.price, model: self.model.clone(), url }.nano_usd(&usage, None, now_ms).is_some()
+    }
+
+    /// Milliseconds that a call waits at most before a fallback is asked; `None` if there is none.
+    pub(crate) fn patience_ms(&self) -> Option<u64> {
+        let seconds = self.fallback_after_s.unwrap_or(FALLBACK_AFTER_S);
+        (!self.fallback.is_empty()).then(|| seconds.saturating_mul(1_000))
+    }
+
     /// Is the answer asked for as a stream?
     pub fn streams(&self) -> bool {
         self.stream.unwrap_or(false)
@@ -162,6 +207,7 @@ impl ModelConfig {
             reference.teach(vars, redactor);
         }
         address::teach(self.base_url_template(), vars, redactor);
+        self.fallback.iter().for_each(|model| model.teach(vars, redactor));
     }
 }
 

@@ -43,6 +43,8 @@ impl AgentRun {
         agent.max_turns = def.max_turns.unwrap_or(agent.max_turns);
         let limits = project.limits();
         (agent.calls_per_turn, agent.identical_calls) = (limits.calls_per_turn, limits.identical_calls);
+        (agent.budget, agent.run_budget, agent.priority) = (def.budget, project.budget(), def.priority);
+        project.check_prices(&agent)?;
         // What the files say is pinned whole; what of it holds depends on consent, which may still be given.
         let all = project.consented()?.to_everything();
         let mut trusted = project.trusted(&all);
@@ -112,9 +114,9 @@ impl AgentRun {
         self.trusted.iter().filter(|name| !refused(name)).cloned().collect()
     }
 
-    /// What has to be consented to before the model may be called, if anything.
-    pub(super) fn endpoint(&self) -> Option<&ConsentRequest> {
-        self.consents.iter().find(|request| request.kind == ConsentKind::UseEndpoint)
+    /// What has to be consented to before the model or one of its fallbacks may be called.
+    pub(super) fn endpoints(&self) -> impl Iterator<Item = &ConsentRequest> {
+        self.consents.iter().filter(|request| request.kind == ConsentKind::UseEndpoint)
     }
 }
 

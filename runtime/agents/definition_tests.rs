@@ -57,7 +57,7 @@ fn what_holds_depends_on_the_consent_of_now() {
     let dir = tempfile::tempdir().unwrap();
     let (project, def) = project(dir.path());
     let pinned = AgentRun::pin(&project, &def, None).unwrap();
-    assert!(pinned.endpoint().is_some());
+    assert!(pinned.endpoints().next().is_some());
     let before = project.consented().unwrap();
     let rule = &pinned.rules(&before)[0];
     assert_eq!((rule.policy, rule.effect, rule.timeout_s), (None, None, Some(5)));
@@ -77,7 +77,7 @@ fn another_model_may_be_named_and_needs_no_consent_of_the_agents_own() {
     let (project, def) = project(dir.path());
     let pinned = AgentRun::pin(&project, &def, Some("openai/x")).unwrap();
     assert_eq!(pinned.agent.model.as_ref().unwrap().model, "x");
-    assert!(pinned.endpoint().is_none());
+    assert!(pinned.endpoints().next().is_none());
 }
 
 #[test]

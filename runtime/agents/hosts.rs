@@ -162,7 +162,8 @@ fn broken(run: &str, error: &dyn std::fmt::Display) -> HostError {
 /// The workflow of every agent's run: the agent's answer to a text, as text.
 async fn converse(ctx: Ctx, pinned: AgentRun, consented: Arc<Consented>, input: String) -> Result<String> {
     // Depends on what is pinned alone, so that a replay takes the same way whatever was consented to since.
-    if let Some(request) = pinned.endpoint() {
+    for request in pinned.endpoints() {
+        let consented = consented.clone();
         let ask = move |request: ConsentRequest| {
             let covered = consented.covers(&request);
             async move { if covered { Ok(()) } else { Err(no_consent(&request)) } }

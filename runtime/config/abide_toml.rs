@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use abide_engine::Effect;
-use abide_llm::{Policy, Provider, ToolFilter};
+use abide_llm::{Limit, Policy, Price, Provider, ToolFilter};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 
@@ -13,7 +13,7 @@ use super::discover::read_text;
 use super::error::{ConfigError, Origin, Place};
 use super::keys;
 use super::limits::Limits;
-use super::node::{At, KeyDoc, Node, Reader, Table, Value, join, merge, table_to_json};
+use super::node::{At, KeyDoc, Node, Reader, Table, Value, as_text, join, merge, table_to_json};
 use super::parse::toml_table;
 
 /// What all files say together. It has no `Debug`: literal keys are in it.
@@ -23,8 +23,7 @@ pub(super) struct Settings {
     pub(super) servers: BTreeMap<String, ServerEntry>,
     pub(super) tools: BTreeMap<String, ToolEntry>,
     pub(super) default_model: Option<At<String>>,
-    pub(super) max_cost_usd: Option<At<f64>>,
-    pub(super) max_tokens: Option<At<u64>>,
+    pub(super) budget: Limit,
     pub(super) limits: Limits,
     pub(super) workflows: BTreeMap<String, WorkflowDef>,
 }
@@ -40,6 +39,14 @@ pub(super) struct ModelEntry {
     pub(super) temperature: Option<At<f64>>,
     pub(super) timeout_s: Option<At<u64>>,
     pub(super) headers: BTreeMap<String, At<String>>,
+    pub(super) stream: Option<At<bool>>,
+    pub(super) cache: Option<At<bool>>,
+    pub(super) requests_per_minute: Option<At<u32>>,
+    pub(super) tokens_per_minute: Option<At<u64>>,
+    pub(super) concurrency: Option<At<u32>>,
+    pub(super) price: Option<Price>,
+    pub(super) fallback: Option<At<Vec<String>>>,
+    pub(super) fallback_after_s: Option<At<u64>>,
 }
 
 /// One `[servers.NAME]`.
@@ -110,8 +117,12 @@ fn read(table: &Table) -> Result<Settings, ConfigError> {
         settings.default_model = defaults.text("model")?;
     }
     if let Some(budget) = single("budget", keys::BUDGET)? {
-        settings.max_cost_usd = budget.amount("max_cost_usd")?;
-        settings.max_tokens = budget.count("max_tokens")?;
+        settings.budget = Limit {
+            max_cost_usd: budget.amount("max_cost_usd")?.map(|x| x.value),
+            max_tokens: budget.count("max_tokens")?.map(|n| n.value),
+            max_calls: budget.count("max_turns")?.map(|n| n.value),
+            max_time_s: budget.count("max_time_s")?.map(|n| n.value),
+        };
     }
     if let Some(table) = single("limits", keys::LIMITS)? {
         settings.limits = Limits::read(&table)?;
@@ -153,7 +164,38 @@ fn model(_name: &str, path: &str, node: &Node, table: &Table) -> Result<ModelEnt
         temperature: keys.amount("temperature")?,
         timeout_s: keys.count("timeout_s")?,
         headers: keys.map("headers")?,
+        stream: keys.flag("stream")?,
+        cache: keys.flag("cache")?,
+        requests_per_minute: small(&keys, "requests_per_minute")?,
+        tokens_per_minute: keys.count("tokens_per_minute")?,
+        concurrency: small(&keys, "concurrency")?,
+        price: price(&keys)?,
+        fallback: keys.get("fallback", "a model's name, or a list of them", |value| match value {
+            Value::Str(name) => Some(vec![name.clone()]),
+            Value::List(items) => items.iter().map(as_text).collect(),
+            _ => None,
+        })?,
+        fallback_after_s: keys.count("fallback_after_s")?,
     })
+}
+
+fn small(keys: &Reader<'_>, key: &str) -> Result<Option<At<u32>>, ConfigError> {
+    keys.get(key, "a whole number from 1 to 4294967295", |value| match value {
+        Value::Int(n) => u32::try_from(*n).ok().filter(|n| *n > 0),
+        _ => None,
+    })
+}
+
+fn price(keys: &Reader<'_>) -> Result<Option<Price>, ConfigError> {
+    let Some(node) = keys.node("price") else { return Ok(None) };
+    let path = keys.path_of("price");
+    let price = Reader::new(&path, node.table(&path, "price = { input = 3.0, output = 15.0 }")?, keys::PRICE)?;
+    let amount = |key: &str| Ok::<_, ConfigError>(price.amount(key)?.map(|x| x.value));
+    let (Some(input), Some(output)) = (amount("input")?, amount("output")?) else {
+        let help = "write it like this: price = { input = 3.0, output = 15.0 }";
+        return Err(ConfigError::invalid(&node.at, format!("`{path}` needs `input` and `output`"), help));
+    };
+    Ok(Some(Price { input, output, cache_read: amount("cache_read")?, cache_write: amount("cache_write")? }))
 }
 
 fn server(_name: &str, path: &str, node: &Node, table: &Table) -> Result<ServerEntry, ConfigError> {

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use abide_llm::ToolFilter;
+use abide_llm::{Limit, ToolFilter};
 use abide_mcp::ServerConfig;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,12 @@ pub struct AgentDef {
     pub disallowed: Vec<String>,
     /// `maxTurns` or `max_turns`, at least 1; none for the loop's default.
     pub max_turns: Option<u32>,
+    /// `max_cost_usd`, `max_tokens`, `max_time_s`: what it may spend within a run.
+    #[serde(default)]
+    pub budget: Limit,
+    /// `priority`: who of those that wait for one provider goes first, the higher number; 0 without it.
+    #[serde(default)]
+    pub priority: i32,
     /// `skills`, kept for those who can use them.
     pub skills: Vec<String>,
     /// The file.
@@ -73,6 +79,8 @@ impl AgentDef {
             tools: front.tools()?,
             disallowed: front.globs("disallowedTools")?.unwrap_or_default(),
             max_turns: front.max_turns()?,
+            budget: front.budget()?,
+            priority: front.priority()?,
             skills: front.list("skills")?.unwrap_or_default(),
             path: path.to_path_buf(),
             origin,
@@ -91,7 +99,7 @@ impl AgentDef {
 }
 
 /// Keys that mean something here, each with a line that sets it.
-const KEYS: [(&str, &str); 10] = [
+const KEYS: [(&str, &str); 14] = [
     ("name", "name: researcher"),
     ("description", "description: Finds facts"),
     ("model", "model: sonnet"),
@@ -101,6 +109,10 @@ const KEYS: [(&str, &str); 10] = [
     ("servers", "servers: [filesystem, memory]"),
     ("maxTurns", "maxTurns: 10"),
     ("max_turns", "max_turns: 10"),
+    ("max_cost_usd", "max_cost_usd: 0.50"),
+    ("max_tokens", "max_tokens: 100000"),
+    ("max_time_s", "max_time_s: 600"),
+    ("priority", "priority: 5"),
     ("skills", "skills: [review]"),
 ];
 
@@ -248,6 +260,32 @@ impl Front {
         }
         .map(Some)
         .ok_or_else(|| Self::wrong(key, node, "a whole number from 1 to 4294967295"))
+    }
+
+    fn budget(&self) -> Result<Limit, ConfigError> {
+        let count = |key: &str| match self.node(key) {
+            None => Ok(None),
+            Some(Node { value: Value::Int(n), .. }) if *n > 0 => Ok(u64::try_from(*n).ok()),
+            Some(node) => Err(Self::wrong(key, node, "a whole number above 0")),
+        };
+        let max_cost_usd = match self.node("max_cost_usd") {
+            None => None,
+            Some(Node { value: Value::Int(n), .. }) if *n >= 0 => Some(*n as f64),
+            Some(Node { value: Value::Float(x), .. }) if x.is_finite() && *x >= 0.0 => Some(*x),
+            Some(node) => return Err(Self::wrong("max_cost_usd", node, "a number that is not negative")),
+        };
+        Ok(Limit { max_cost_usd, max_tokens: count("max_tokens")?, max_calls: None, max_time_s: count("max_time_s")? })
+    }
+
+    fn priority(&self) -> Result<i32, ConfigError> {
+        match self.node("priority") {
+            None => Ok(0),
+            Some(node) => match &node.value {
+                Value::Int(n) => i32::try_from(*n).ok(),
+                _ => None,
+            }
+            .ok_or_else(|| Self::wrong("priority", node, "a whole number")),
+        }
     }
 
     fn servers(&self, root: &Path) -> Result<(Option<Vec<String>>, Vec<ServerConfig>), ConfigError> {

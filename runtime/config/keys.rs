@@ -17,7 +17,11 @@ pub const SECTIONS: &[KeyDoc] = &[
     ),
     key("tools", "[tools.\"memory_*\"]", "What may be done with the tools that a glob over `server_tool` matches."),
     key("defaults", "[defaults]", "What holds where an agent says nothing."),
-    key("budget", "[budget]", "Ceilings for each run."),
+    key(
+        "budget",
+        "[budget]",
+        "Ceilings for each run, with all runs that it starts: a call that could exceed one is not made, and the run parks.",
+    ),
     key("limits", "[limits]", "How much is taken of models, servers and runs before it is refused."),
     key("workflows", "[workflows.report]", "Compositions of agents by a pattern."),
 ];
@@ -36,6 +40,34 @@ pub const MODEL: &[KeyDoc] = &[
     key("temperature", "temperature = 0.2", "The sampling temperature; the provider's own without it."),
     key("timeout_s", "timeout_s = 600", "Seconds for one call, from its start to the end of its answer."),
     key("headers", "headers = { x-team = \"${TEAM}\" }", "Further headers of every call."),
+    key("stream", "stream = false", "Is the answer asked for as a stream? It is without this."),
+    key("cache", "cache = false", "Is the provider told what to keep in its cache? Anthropic is without this."),
+    key(
+        "requests_per_minute",
+        "requests_per_minute = 50",
+        "The most requests in any minute, over all runs; else learnt.",
+    ),
+    key("tokens_per_minute", "tokens_per_minute = 40000", "The most tokens in any minute, over all runs; else learnt."),
+    key("concurrency", "concurrency = 4", "The most requests at the same time, over all runs."),
+    key(
+        "price",
+        "price = { input = 3.0, output = 15.0 }",
+        "US dollars for a million tokens, `cache_read` and `cache_write` too; else as genai-prices knows it.",
+    ),
+    key(
+        "fallback",
+        "fallback = [\"other\"]",
+        "Models that are asked instead when this one refuses for good or takes too long.",
+    ),
+    key("fallback_after_s", "fallback_after_s = 60", "Seconds of waiting after which a fallback is asked."),
+];
+
+/// `price` of a model.
+pub const PRICE: &[KeyDoc] = &[
+    key("input", "input = 3.0", "US dollars for a million tokens sent."),
+    key("output", "output = 15.0", "US dollars for a million tokens received."),
+    key("cache_read", "cache_read = 0.3", "US dollars for a million tokens read from the provider's cache."),
+    key("cache_write", "cache_write = 3.75", "US dollars for a million tokens written to the provider's cache."),
 ];
 
 /// `[servers.NAME]`.
@@ -68,8 +100,10 @@ pub const DEFAULTS: &[KeyDoc] =
 
 /// `[budget]`.
 pub const BUDGET: &[KeyDoc] = &[
-    key("max_cost_usd", "max_cost_usd = 2.0", "US dollars that a run may cost."),
-    key("max_tokens", "max_tokens = 200000", "Tokens, in and out, that a run may use."),
+    key("max_cost_usd", "max_cost_usd = 2.0", "US dollars that a run may cost, with all runs that it starts."),
+    key("max_tokens", "max_tokens = 200000", "Tokens, in and out, that it may use."),
+    key("max_turns", "max_turns = 100", "Calls of models that it may make."),
+    key("max_time_s", "max_time_s = 3600", "Seconds from its first call of a model to the start of its last."),
 ];
 
 /// `[limits]`. What a limit stops can go on once it is raised.

@@ -36,6 +36,6 @@ pub use error::{ConfigError, Origin, Place};
 pub use input::{Takes, read_input};
 pub use limits::Limits;
 pub use node::{At, KeyDoc};
-pub use project::{Budget, Project};
+pub use project::Project;
 pub use secrets::FileVars;
 pub use trust::TrustStore;

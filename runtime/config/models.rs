@@ -38,9 +38,25 @@ pub(super) fn named(settings: &Settings, root: &Path, name: Option<&str>) -> Res
     }
 }
 
+/// The names of a model and of those that are asked in its place.
+pub(super) fn with_fallbacks<'s>(settings: &'s Settings, name: &'s str) -> Vec<&'s str> {
+    let fallback = settings.models.get(name).and_then(|entry| entry.fallback.as_ref());
+    let others = fallback.into_iter().flat_map(|names| names.value.iter().map(String::as_str));
+    std::iter::once(name).chain(others).collect()
+}
+
 fn find(settings: &Settings, root: &Path, name: &str) -> Result<Option<ModelConfig>, ConfigError> {
     if let Some(entry) = settings.models.get(name) {
-        return from_entry(name, entry, root).map(Some);
+        let mut model = from_entry(name, entry, root)?;
+        for other in entry.fallback.iter().flat_map(|names| &names.value) {
+            let by = || format!(" ([{}].fallback names it)", join("models", name));
+            let found = match settings.models.get(other) {
+                Some(entry) => Some(from_entry(other, entry, root)?),
+                None => find(settings, root, other)?,
+            };
+            model.fallback.push(found.ok_or_else(|| unknown(settings, other, &by()))?);
+        }
+        return Ok(Some(model));
     }
     let short = SHORT.iter().find(|(short, _)| *short == name).map(|(_, model)| *model);
     // Claude Code takes a model's full name, too.
@@ -65,6 +81,7 @@ fn from_entry(name: &str, entry: &ModelEntry, root: &Path) -> Result<ModelConfig
         ));
     }
     let secret = |key: &str, value: &At<String>| reference(value, &format!("models.{name}.{key}"), root);
+    let new = ModelConfig::new(provider.value, model.value.clone());
     Ok(ModelConfig {
         base_url: entry.base_url.as_ref().map(|url| url.value.clone()),
         api_key: entry.api_key.as_ref().map(|value| secret("api_key", value)),
@@ -72,7 +89,14 @@ fn from_entry(name: &str, entry: &ModelEntry, root: &Path) -> Result<ModelConfig
         temperature: entry.temperature.as_ref().map(|x| x.value),
         timeout_s: entry.timeout_s.as_ref().map(|n| n.value),
         headers: references(&entry.headers, &format!("models.{name}.headers"), root),
-        ..ModelConfig::new(provider.value, model.value.clone())
+        stream: entry.stream.as_ref().map(|flag| flag.value).or(new.stream),
+        cache: entry.cache.as_ref().map(|flag| flag.value).or(new.cache),
+        requests_per_minute: entry.requests_per_minute.as_ref().map(|n| n.value),
+        tokens_per_minute: entry.tokens_per_minute.as_ref().map(|n| n.value),
+        concurrency: entry.concurrency.as_ref().map(|n| n.value),
+        price: entry.price,
+        fallback_after_s: entry.fallback_after_s.as_ref().map(|n| n.value),
+        ..new
     })
 }
 

@@ -253,7 +253,7 @@ fn is_secret(key: &str) -> bool {
     matches!(key, "api_key" | "env" | "headers")
 }
 
-fn as_text(node: &Node) -> Option<String> {
+pub(super) fn as_text(node: &Node) -> Option<String> {
     match &node.value {
         Value::Str(text) => Some(text.clone()),
         _ => None,

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use abide_llm::ModelConfig;
+use abide_llm::{Agent, Limit, ModelConfig};
 use abide_mcp::{Rules, ServerConfig, ToolRule};
 
 use super::abide_toml::{self, Settings, WorkflowDef};
@@ -20,15 +20,6 @@ use super::models;
 use super::secrets::FileVars;
 use super::servers::{self, Declared};
 use super::trust::TrustStore;
-
-/// Ceilings for each run; none where nothing is said.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Budget {
-    /// US dollars.
-    pub max_cost_usd: Option<f64>,
-    /// Tokens, in and out.
-    pub max_tokens: Option<u64>,
-}
 
 /// Everything that a project's files and the user's own say.
 pub struct Project {
@@ -88,11 +79,29 @@ impl Project {
         models::named(&self.settings, &self.root, name)
     }
 
-    /// `[budget]`.
-    pub fn budget(&self) -> Budget {
-        Budget {
-            max_cost_usd: self.settings.max_cost_usd.as_ref().map(|x| x.value),
-            max_tokens: self.settings.max_tokens.as_ref().map(|n| n.value),
+    /// `[budget]`: what a run may spend, with all runs that it starts.
+    pub fn budget(&self) -> Limit {
+        self.settings.budget
+    }
+
+    /// A budget in money needs a price for every model that may be asked: an unknown one is never invented.
+    pub fn check_prices(&self, agent: &Agent) -> Result<(), ConfigError> {
+        if agent.budget.max_cost_usd.or(agent.run_budget.max_cost_usd).is_none() {
+            return Ok(());
+        }
+        let vars = self.vars();
+        let all = agent.model.iter().flat_map(|model| std::iter::once(model).chain(&model.fallback));
+        match all.into_iter().find(|model| !model.has_price(&vars)) {
+            None => Ok(()),
+            Some(model) => Err(ConfigError::Model {
+                problem: format!(
+                    "nobody knows the price of model `{}` at its address, so max_cost_usd cannot be kept",
+                    model.model
+                ),
+                help: "add to its [models] entry in abide.toml what it costs for a million tokens: price = { input = 3.0, output = \
+                       15.0 }"
+                    .to_owned(),
+            }),
         }
     }
 
@@ -223,7 +232,8 @@ impl Project {
         all.extend(self.tool_requests(&requests));
         let default = self.settings.default_model.as_ref().map(|default| default.value.as_str());
         let name = model.or(agent.model.as_deref()).filter(|name| *name != "inherit").or(default);
-        all.extend(name.and_then(|name| self.endpoint_request(&requests, name)));
+        let names = name.into_iter().flat_map(|name| models::with_fallbacks(&self.settings, name));
+        all.extend(names.filter_map(|name| self.endpoint_request(&requests, name)));
         Ok(all)
     }
 

@@ -74,7 +74,7 @@ fn the_designs_example_reads_as_it_says() {
     let model = project.model_named(None).unwrap();
     assert_eq!((model.provider, model.model.as_str()), (Provider::Openai, "smollm2"));
     assert_eq!(model.api_key, Some(SecretRef::Template("${LOCAL_KEY:-none}".to_owned())));
-    assert_eq!(project.budget(), Budget { max_cost_usd: Some(2.0), max_tokens: Some(200_000) });
+    assert_eq!(project.budget(), Limit { max_cost_usd: Some(2.0), max_tokens: Some(200_000), ..Limit::default() });
     let consented = project.consented().unwrap().to_everything();
     assert_eq!(project.trusted(&consented), ["memory".to_owned()].into());
     let rule = project.tool_rules(&consented).remove(0);
@@ -102,7 +102,7 @@ fn files_merge_key_by_key_and_the_nearest_wins() {
     let model = project.model_named(Some("a")).unwrap();
     assert_eq!((model.provider, model.model.as_str(), model.max_tokens), (Provider::Anthropic, "near", Some(7)));
     assert_eq!(model.api_key, Some(SecretRef::variable("MINE")));
-    assert_eq!(project.budget(), Budget { max_cost_usd: Some(3.0), max_tokens: Some(5) });
+    assert_eq!(project.budget(), Limit { max_cost_usd: Some(3.0), max_tokens: Some(5), ..Limit::default() });
     assert_eq!(project.files().len(), 3);
     assert_eq!(Home::with(&[]).load().unwrap().files().len(), 0, "a project without settings is one");
 }

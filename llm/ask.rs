@@ -1,0 +1,121 @@
+//! One question to a model, or to the next one when it refuses for good or would be too long in coming: each a step of the run. It decides
+//! nothing about the answer.
+
+use std::sync::Arc;
+
+use abide_engine::{Ctx, Effect, Error, ErrorKind, Learn, Parked, Result, Retry, StepKind, step_key, terminal};
+use serde_json::Value;
+
+use crate::agent::{Agent, AgentHost};
+use crate::charge::{OUTPUT, Shown, admission, input_tokens};
+use crate::model::ModelConfig;
+use crate::wire::{self, Prompt, Reply};
+
+/// Attempts at a model that has fallbacks; one that has none is asked for as long as it takes.
+const ATTEMPTS: u32 = 3;
+
+/// The models of a conversation: one that refused is not asked again.
+pub(crate) struct Models {
+    models: Vec<Arc<ModelConfig>>,
+    at: usize,
+    shown: Shown,
+    host: Arc<AgentHost>,
+    learn: Option<Arc<Learn>>,
+}
+
+impl Models {
+    pub(crate) fn new(model: &ModelConfig, host: Arc<AgentHost>, ctx: &Ctx) -> Self {
+        let all = std::iter::once(model).chain(&model.fallback);
+        Self {
+            models: all.cloned().map(Arc::new).collect(),
+            at: 0,
+            shown: Shown::default(),
+            host,
+            learn: ctx.resource(),
+        }
+    }
+
+    /// The model that is asked now.
+    fn current(&self) -> Result<Arc<ModelConfig>> {
+        self.models.get(self.at).cloned().ok_or_else(|| terminal("there is no model to ask"))
+    }
+
+    /// Asks, and returns the reply and who gave it.
+    pub(crate) async fn ask(
+        &mut self,
+        ctx: &Ctx,
+        agent: &Agent,
+        prompt: &mut Prompt,
+    ) -> Result<(Reply, Arc<ModelConfig>)> {
+        loop {
+            let model = self.current()?;
+            let last = self.at + 1 >= self.models.len();
+            prompt.temperature = model.temperature;
+            // A budget holds only over an answer that has an end.
+            let bounded = !(agent.budget.is_none() && agent.run_budget.is_none());
+            prompt.max_tokens = model.max_tokens.or_else(|| bounded.then_some(OUTPUT));
+            let body = wire::request(&model, prompt)?;
+            let (bytes, input) = input_tokens(&body, self.shown);
+            match self.step(ctx, agent, &model, body, input, last).await {
+                Ok(answer) => {
+                    let reply = wire::parse(model.provider, &answer).map_err(terminal)?;
+                    let tokens = reply.usage.input_tokens;
+                    self.shown = if tokens == 0 { Shown::default() } else { Shown { bytes, tokens } };
+                    return Ok((reply, model));
+                }
+                Err(error) if last || error.is_cancelled() => return Err(error),
+                // The error is in the journal, so a replay takes the same way.
+                Err(_) => (self.at, self.shown) = (self.at + 1, Shown::default()),
+            }
+        }
+    }
+
+    async fn step(
+        &self,
+        ctx: &Ctx,
+        agent: &Agent,
+        model: &Arc<ModelConfig>,
+        body: Value,
+        input: u64,
+        last: bool,
+    ) -> Result<Value> {
+        let (host, asked, learn) = (self.host.clone(), model.clone(), self.learn.clone());
+        let call = move |body: Value| {
+            let (host, model, learn) = (host.clone(), asked.clone(), learn.clone());
+            let key = step_key().unwrap_or_default();
+            async move {
+                let _ = learn;
+                let called = host.client.call(&model, &body, &key, host.vars.as_ref(), &host.redactor).await;
+                called.map_err(|error| if last { error } else { give_way(&model, error) })
+            }
+        };
+        let output = body_limit(&body).unwrap_or_else(|| u64::from(OUTPUT));
+        let now_ms = ctx.now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
+        let admission = admission(agent, model, self.host.vars.as_ref(), (input, output), now_ms);
+        let retry = if last { Retry::forever() } else { Retry::attempts(ATTEMPTS) };
+        let step = ctx.step("llm", body, call).kind(StepKind::Llm).effect(Effect::Idempotent);
+        step.retry(retry).admission(admission).await
+    }
+}
+
+/// The most tokens of an answer that the request itself allows, wherever its wire says so.
+fn body_limit(body: &Value) -> Option<u64> {
+    let places = [
+        "/max_tokens",
+        "/max_completion_tokens",
+        "/max_output_tokens",
+        "/generationConfig/maxOutputTokens",
+        "/options/num_predict",
+    ];
+    places.iter().find_map(|place| body.pointer(place)?.as_u64())
+}
+
+/// Where there is somebody else to ask, nobody is waited for who has to be paid or mended, or for longer than that.
+fn give_way(model: &ModelConfig, error: Error) -> Error {
+    let too_long = match error.kind() {
+        ErrorKind::Park(Parked::Quota | Parked::Credentials) => true,
+        ErrorKind::RetryAfter { ms, .. } => model.patience_ms().is_some_and(|most| *ms > most),
+        _ => false,
+    };
+    if too_long { Error::new(ErrorKind::Terminal, error.message()) } else { error }
+}

@@ -1,0 +1,181 @@
+//! What a call of a model asks of its host before it may leave: a place at the provider's account, and the most that it can cost. Pure
+//! functions of the request and the pinned agent; they never count and never wait.
+
+use std::sync::Arc;
+
+use abide_engine::{Admission, Budget, Ceiling, Rates, Spent};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::agent::Agent;
+use crate::model::ModelConfig;
+use crate::price::{Priced, nano_of_usd};
+use crate::secret::{SecretRef, Vars, expand};
+use crate::wire::{self, Usage};
+
+/// Tokens of an answer that is reserved where neither model nor agent names a limit, though a budget does.
+pub(crate) const OUTPUT: u32 = 8_192;
+/// What an image or document counts as at least, whatever its bytes.
+const MEDIA_TOKENS: u64 = 6_000;
+/// A text without a space that is longer than this is data in base64, not something to read.
+const DATA: usize = 4_096;
+
+/// What may be spent, as users write it.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Limit {
+    /// US dollars.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_cost_usd: Option<f64>,
+    /// Tokens sent and received.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u64>,
+    /// Calls of models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_calls: Option<u64>,
+    /// Seconds from the first call to the start of the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_time_s: Option<u64>,
+}
+
+impl Limit {
+    /// True if nothing is limited.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn ceiling(&self) -> Ceiling {
+        Ceiling {
+            calls: self.max_calls,
+            tokens: self.max_tokens,
+            nano_usd: self.max_cost_usd.map(nano_of_usd),
+            ms: self.max_time_s.map(|s| s.saturating_mul(1_000)),
+        }
+    }
+}
+
+/// What the last call has shown: how long its request was, and what that came to. The next request repeats it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Shown {
+    pub(crate) bytes: u64,
+    pub(crate) tokens: u64,
+}
+
+/// The most tokens that a request can come to: what the last one is known to have been, and of the rest a token for every two bytes, which no
+/// tokenizer in use exceeds by much for any language.
+pub(crate) fn input_tokens(body: &Value, shown: Shown) -> (u64, u64) {
+    let (mut bytes, mut media) = (0, 0);
+    weigh(body, &mut bytes, &mut media);
+    let bytes = bytes + media * MEDIA_TOKENS * 2;
+    (bytes, shown.tokens.saturating_add(bytes.saturating_sub(shown.bytes).div_ceil(2)))
+}
+
+fn weigh(value: &Value, bytes: &mut u64, media: &mut u64) {
+    // Quotes, commas and braces come to tokens, too.
+    *bytes += 2;
+    match value {
+        Value::String(text) if text.len() > DATA && !text.contains(char::is_whitespace) => {
+            *media += 1;
+            *bytes += text.len() as u64 / 50;
+        }
+        Value::String(text) => *bytes += text.len() as u64,
+        Value::Array(items) => items.iter().for_each(|item| weigh(item, bytes, media)),
+        Value::Object(fields) => {
+            for (name, item) in fields {
+                *bytes += name.len() as u64;
+                weigh(item, bytes, media);
+            }
+        }
+        Value::Number(_) => *bytes += 8,
+        Value::Bool(_) | Value::Null => *bytes += 4,
+    }
+}
+
+/// The name under which a provider's account and model are counted, for all runs that reach it alike: never a key's value.
+pub(crate) fn service(model: &ModelConfig) -> String {
+    let key = match &model.api_key {
+        Some(SecretRef::Template(text)) if text.contains("${") => text.clone(),
+        Some(SecretRef::Template(_)) => "(a key)".to_owned(),
+        Some(SecretRef::File { file, key }) => format!("{file}:{key}"),
+        None => "-".to_owned(),
+    };
+    // Whoever is named before the host, and what stands in a query, may be secret.
+    let url = model.base_url_template();
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let url = url.rsplit_once('@').map_or(url, |(_, host)| host);
+    format!("{} {url} {key} {}", model.provider.as_str(), model.model)
+}
+
+/// What a call of this agent's model asks for. `input` are the tokens that the request comes to at most, `output` those of the answer.
+pub(crate) fn admission(
+    agent: &Agent,
+    model: &Arc<ModelConfig>,
+    vars: &dyn Vars,
+    (input, output): (u64, u64),
+    now_ms: i64,
+) -> Admission {
+    let url = expand(model.base_url_template(), vars).unwrap_or_default();
+    let priced = Priced { own: model.price, model: model.model.clone(), url };
+    let most = Usage { input_tokens: input, output_tokens: output, ..Usage::default() };
+    let budget = |spender: Option<Arc<str>>, limit: &Limit| Budget { spender, ceiling: limit.ceiling() };
+    let spender: Arc<str> = agent.scope_name().into();
+    let budgets = [(None, &agent.run_budget), (Some(spender.clone()), &agent.budget)];
+    let provider = model.provider;
+    let most = Spent {
+        input_tokens: input,
+        output_tokens: output,
+        nano_usd: priced.nano_usd(&most, None, now_ms),
+        ..Spent::default()
+    };
+    let spent = move |answer: &str| {
+        let reply = serde_json::from_str(answer).ok().and_then(|body: Value| wire::parse(provider, &body).ok());
+        let usage = reply.as_ref().map(|reply| reply.usage).unwrap_or_default();
+        let served = reply.as_ref().and_then(|reply| reply.model.as_deref());
+        Spent {
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+            cache_read_tokens: usage.cache_read_tokens,
+            cache_write_tokens: usage.cache_write_tokens,
+            nano_usd: priced.nano_usd(&usage, served, now_ms),
+        }
+    };
+    Admission {
+        service: service(model).into(),
+        rates: Rates {
+            requests: model.requests_per_minute,
+            tokens: model.tokens_per_minute,
+            concurrency: model.concurrency,
+        },
+        priority: agent.priority,
+        most,
+        spender,
+        budgets: budgets
+            .into_iter()
+            .filter(|(_, limit)| !limit.is_none())
+            .map(|(of, limit)| budget(of, limit))
+            .collect(),
+        patience_ms: model.patience_ms(),
+        longest_ms: model.timeout_s().saturating_mul(1_000).saturating_add(60_000),
+        spent: Arc::new(spent),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn requests_are_weighed_from_above_and_what_is_known_is_not_weighed_again() {
+        let short = json!({"messages": [{"role": "user", "content": "four words of text"}]});
+        let (bytes, tokens) = input_tokens(&short, Shown::default());
+        assert!(tokens >= 20 && tokens <= 60, "{tokens}");
+        let longer = json!({"messages": [{"role": "user", "content": "four words of text"}, {"role": "user", "content": "x".repeat(1_000)}]});
+        let (_, all) = input_tokens(&longer, Shown { bytes, tokens: 9 });
+        assert!(all > 9 + 500 && all < 9 + 600, "{all}");
+        let image = json!({"messages": [{"content": [{"type": "image", "data": "A".repeat(1_000_000)}]}]});
+        let (_, tokens) = input_tokens(&image, Shown::default());
+        assert!(tokens > 6_000 && tokens < 30_000, "{tokens}");
+    }
+}
