@@ -14,6 +14,7 @@ use crate::agent_filter::ToolFilter;
 use crate::agent_limit::CallLimit;
 use crate::agent_move::{Move, Plan, answer_text, conclude, decide};
 use crate::agent_text::{Sessions, Told, foreign};
+use crate::call::CallOptions;
 use crate::model::ModelConfig;
 use crate::tools::{Policy, ToolCall, ToolSpec};
 use crate::wire::{self, Prompt, Reply, ToolDecl, Turn, Usage};
@@ -123,7 +124,10 @@ impl Conversation<'_> {
         let call = move |body: Value| {
             let (host, model) = (host.clone(), model.clone());
             let key = step_key().unwrap_or_default();
-            async move { host.client.call(&model, &body, &key, host.vars.as_ref(), &host.redactor).await }
+            async move {
+                let options = CallOptions::new(&key, host.vars.as_ref(), &host.redactor);
+                host.client.call(&model, &body, options).await
+            }
         };
         let step = self.ctx.step("llm", body, call).kind(StepKind::Llm).effect(Effect::Idempotent);
         let answer: Value = step.retry(Retry::forever()).await?;

@@ -9,7 +9,7 @@ const NOW_MS: u64 = 1_800_000_000_000; // Fri, 15 Jan 2027 08:00:00 GMT
 
 fn refuse(provider: Provider, status: u16, headers: &[(&str, &str)], body: &str) -> Error {
     let headers: Headers = headers.iter().copied().collect();
-    Refusal { provider, status, headers: &headers, body, now_ms: NOW_MS }.error()
+    Refusal { provider, status, headers: &headers, body, now_ms: NOW_MS, in_stream: false }.error()
 }
 
 fn kind(provider: Provider, status: u16, headers: &[(&str, &str)], body: &str) -> ErrorKind {

@@ -11,6 +11,9 @@ use crate::secret::{SecretRef, Vars};
 /// Seconds that a call may take when nothing else is said.
 const TIMEOUT_S: u64 = 600;
 
+/// Seconds of silence within a streamed answer when nothing else is said.
+const IDLE_TIMEOUT_S: u64 = 120;
+
 /// The wire that is spoken. (The vendor is a matter of `base_url`: many speak `openai`.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -63,6 +66,10 @@ pub struct ModelConfig {
     /// Seconds for a call from its start to the end of its answer; 600 without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<u64>,
+    /// Seconds for which a streamed answer may fall silent once the model has begun to speak; 120 without it. Until it
+    /// has, only `timeout_s` counts: it may be reading a long prompt, or reasoning without showing it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout_s: Option<u64>,
     /// Is the answer asked for as a stream? It is without this; for endpoints that cannot, `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<bool>,
@@ -82,6 +89,7 @@ impl ModelConfig {
             max_tokens: None,
             temperature: None,
             timeout_s: None,
+            idle_timeout_s: None,
             stream: None,
             headers: BTreeMap::new(),
         }
@@ -129,6 +137,11 @@ impl ModelConfig {
     /// Seconds that a call may take, at least one.
     pub fn timeout_s(&self) -> u64 {
         self.timeout_s.unwrap_or(TIMEOUT_S).max(1)
+    }
+
+    /// Seconds for which a streamed answer may fall silent, at least one.
+    pub fn idle_timeout_s(&self) -> u64 {
+        self.idle_timeout_s.unwrap_or(IDLE_TIMEOUT_S).max(1)
     }
 
     /// Is the answer asked for as a stream?
