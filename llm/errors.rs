@@ -178,7 +178,7 @@ pub(crate) fn status_of(body: &str) -> u16 {
     match (said.number, named) {
         (Some(number), _) => number,
         (None, Some((_, status))) => *status,
-        (None, None) if said.codes.iter().any(|code| code.starts_with("invalid_")) => 400,
+        (None, None) if said.codes.iter().any(|code| code.to_ascii_lowercase().starts_with("invalid_")) => 400,
         (None, None) => 500,
     }
 }

@@ -39,6 +39,8 @@ pub(super) struct ModelEntry {
     pub(super) max_tokens: Option<At<u64>>,
     pub(super) temperature: Option<At<f64>>,
     pub(super) timeout_s: Option<At<u64>>,
+    pub(super) idle_timeout_s: Option<At<u64>>,
+    pub(super) stream: Option<At<bool>>,
     pub(super) headers: BTreeMap<String, At<String>>,
 }
 
@@ -152,6 +154,8 @@ fn model(_name: &str, path: &str, node: &Node, table: &Table) -> Result<ModelEnt
         })?,
         temperature: keys.amount("temperature")?,
         timeout_s: keys.count("timeout_s")?,
+        idle_timeout_s: keys.count("idle_timeout_s")?,
+        stream: keys.flag("stream")?,
         headers: keys.map("headers")?,
     })
 }

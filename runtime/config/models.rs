@@ -64,6 +64,7 @@ fn from_entry(name: &str, entry: &ModelEntry, root: &Path) -> Result<ModelConfig
             "put it into a variable, and write `${NAME}` in its place",
         ));
     }
+    let usual = ModelConfig::new(provider.value, model.value.clone());
     let secret = |key: &str, value: &At<String>| reference(value, &format!("models.{name}.{key}"), root);
     Ok(ModelConfig {
         base_url: entry.base_url.as_ref().map(|url| url.value.clone()),
@@ -71,8 +72,10 @@ fn from_entry(name: &str, entry: &ModelEntry, root: &Path) -> Result<ModelConfig
         max_tokens: entry.max_tokens.as_ref().and_then(|n| u32::try_from(n.value).ok()),
         temperature: entry.temperature.as_ref().map(|x| x.value),
         timeout_s: entry.timeout_s.as_ref().map(|n| n.value),
+        idle_timeout_s: entry.idle_timeout_s.as_ref().map(|n| n.value),
+        stream: entry.stream.as_ref().map(|flag| flag.value).or(usual.stream),
         headers: references(&entry.headers, &format!("models.{name}.headers"), root),
-        ..ModelConfig::new(provider.value, model.value.clone())
+        ..usual
     })
 }
 
