@@ -36,6 +36,8 @@ pub enum Telling {
     Text(String),
     /// A further piece of what led to that text.
     Reasoning(String),
+    /// It is about to ask for a call of this tool.
+    Call(String),
     /// How far it is.
     Progress {
         /// So much is done.

@@ -3,12 +3,17 @@
 
 use std::sync::Arc;
 
-use abide_engine::{Ctx, Effect, Error, ErrorKind, Learn, Parked, Result, Retry, StepKind, step_key, terminal};
+use abide_engine::{
+    Ctx, Effect, Error, ErrorKind, Learn, Parked, Rates, Result, Retry, StepKind, Telling, step_key, step_teller,
+    terminal,
+};
 use serde_json::Value;
 
 use crate::agent::{Agent, AgentHost};
-use crate::charge::{OUTPUT, Shown, admission, input_tokens};
+use crate::call::{CallOptions, Seen};
+use crate::charge::{OUTPUT, Shown, admission, input_tokens, service};
 use crate::model::ModelConfig;
+use crate::stream::Delta;
 use crate::wire::{self, Prompt, Reply};
 
 /// Attempts at a model that has fallbacks; one that has none is asked for as long as it takes.
@@ -82,10 +87,16 @@ impl Models {
         let (host, asked, learn) = (self.host.clone(), model.clone(), self.learn.clone());
         let call = move |body: Value| {
             let (host, model, learn) = (host.clone(), asked.clone(), learn.clone());
-            let key = step_key().unwrap_or_default();
+            let (key, teller) = (step_key().unwrap_or_default(), step_teller());
             async move {
-                let _ = learn;
-                let called = host.client.call(&model, &body, &key, host.vars.as_ref(), &host.redactor).await;
+                let on = |delta: Delta| teller.tell(told(delta));
+                let seen = |seen: &Seen| {
+                    if let Some(learn) = &learn {
+                        learn.learn(&service(&model), rates(seen));
+                    }
+                };
+                let options = CallOptions::new(&key, host.vars.as_ref(), &host.redactor).on(&on).seen(&seen);
+                let called = host.client.call(&model, &body, options).await;
                 called.map_err(|error| if last { error } else { give_way(&model, error) })
             }
         };
@@ -95,6 +106,25 @@ impl Models {
         let retry = if last { Retry::forever() } else { Retry::attempts(ATTEMPTS) };
         let step = ctx.step("llm", body, call).kind(StepKind::Llm).effect(Effect::Idempotent);
         step.retry(retry).admission(admission).await
+    }
+}
+
+/// What a watcher is told of an answer as it comes.
+fn told(delta: Delta) -> Telling {
+    match delta {
+        Delta::Text(text) => Telling::Text(text),
+        Delta::Reasoning(text) => Telling::Reasoning(text),
+        Delta::ToolCall { name } => Telling::Call(name),
+    }
+}
+
+/// The limits that an answer has named. A limit that is counted by the day says nothing of a minute, so that it is never reached.
+fn rates(seen: &Seen) -> Rates {
+    let limits = &seen.limits;
+    Rates {
+        requests: limits.requests_limit.filter(|n| *n > 0).map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
+        tokens: limits.tokens_limit.filter(|n| *n > 0),
+        concurrency: None,
     }
 }
 

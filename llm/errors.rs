@@ -27,6 +27,35 @@ const SPENT: [&str; 6] = [
 /// What messages with status 400 say when a cap is reached.
 const SPENT_TEXTS: [&str; 2] = ["specified api usage limits", "credit balance is too low"];
 
+/// What the words for errors that come within a stream mean as an HTTP status: Anthropic's types, `OpenAI`'s codes and
+/// types, and Google's.
+const STATUSES: [(&str, u16); 24] = [
+    ("overloaded_error", 529),
+    ("rate_limit_error", 429),
+    ("api_error", 500),
+    ("timeout_error", 504),
+    ("authentication_error", 401),
+    ("billing_error", 402),
+    ("permission_error", 403),
+    ("not_found_error", 404),
+    ("request_too_large", 413),
+    ("rate_limit_exceeded", 429),
+    ("slow_down", 429),
+    ("server_error", 500),
+    ("server_is_overloaded", 503),
+    ("invalid_api_key", 401),
+    ("model_not_found", 404),
+    ("context_length_exceeded", 400),
+    ("unsupported_value", 400),
+    ("RESOURCE_EXHAUSTED", 429),
+    ("UNAVAILABLE", 503),
+    ("DEADLINE_EXCEEDED", 504),
+    ("UNAUTHENTICATED", 401),
+    ("PERMISSION_DENIED", 403),
+    ("NOT_FOUND", 404),
+    ("FAILED_PRECONDITION", 400),
+];
+
 /// Response headers; names are compared without regard to case.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Headers(Vec<(String, String)>);
@@ -44,7 +73,7 @@ impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Headers {
     }
 }
 
-/// An answer whose status is not 200.
+/// An answer whose status is not 200, or an error within one whose status was.
 #[derive(Debug, Clone, Copy)]
 pub struct Refusal<'a> {
     /// The wire that was spoken.
@@ -57,6 +86,8 @@ pub struct Refusal<'a> {
     pub body: &'a str,
     /// The time it came, in Unix milliseconds.
     pub now_ms: u64,
+    /// Was it an event of a stream that began with status 200? Then `status` is what [`status_of`] makes of `body`.
+    pub in_stream: bool,
 }
 
 /// What a refusal's body says, however its vendor spells it.
@@ -66,6 +97,8 @@ struct Said {
     codes: Vec<String>,
     /// Gemini's `RetryInfo`.
     retry_delay: Option<String>,
+    /// The code where it is the number of an HTTP status.
+    number: Option<u16>,
 }
 
 impl Refusal<'_> {
@@ -88,10 +121,12 @@ impl Refusal<'_> {
         };
         let code = said.codes.first().map(|code| format!(" {code}")).unwrap_or_default();
         let provider = self.provider.as_str();
-        Error::new(
-            kind,
-            format!("the {provider} endpoint answered {}{code}: {}{next}", self.status, quote(&said.message, 1_000)),
-        )
+        let what = if self.in_stream {
+            format!("broke off its answer with an error{code}")
+        } else {
+            format!("answered {}{code}", self.status)
+        };
+        Error::new(kind, format!("the {provider} endpoint {what}: {}{next}", quote(&said.message, 1_000)))
     }
 
     fn kind(&self, said: &Said) -> ErrorKind {
@@ -136,6 +171,18 @@ impl Refusal<'_> {
     }
 }
 
+/// The HTTP status that an error has elsewhere which came as an event of a stream: by its number, or else by its words.
+pub(crate) fn status_of(body: &str) -> u16 {
+    let said = Said::read(body);
+    let named = said.codes.iter().find_map(|code| STATUSES.iter().find(|(name, _)| code.eq_ignore_ascii_case(name)));
+    match (said.number, named) {
+        (Some(number), _) => number,
+        (None, Some((_, status))) => *status,
+        (None, None) if said.codes.iter().any(|code| code.to_ascii_lowercase().starts_with("invalid_")) => 400,
+        (None, None) => 500,
+    }
+}
+
 /// Gemini's way to say that the plan has nothing of this at all: `limit: 0`, but not `limit: 0.5` or `limit: 05`.
 fn says_limit_zero(message: &str) -> bool {
     message.split("limit: 0").skip(1).any(|after| {
@@ -163,12 +210,19 @@ impl Said {
             message: message.to_owned(),
             codes: codes.chain(reasons).map(str::to_owned).collect(),
             retry_delay: details.iter().find_map(|detail| text(detail, "/retryDelay")).map(str::to_owned),
+            number: error.get("code").and_then(status_number),
         }
     }
 
     fn has(&self, code: &str) -> bool {
         self.codes.iter().any(|known| known == code)
     }
+}
+
+/// A number, or digits, from 400 to 599.
+fn status_number(code: &Value) -> Option<u16> {
+    let number = code.as_u64().or_else(|| code.as_str()?.parse().ok())?;
+    u16::try_from(number).ok().filter(|number| (400..600).contains(number))
 }
 
 fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {

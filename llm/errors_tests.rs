@@ -9,7 +9,7 @@ const NOW_MS: u64 = 1_800_000_000_000; // Fri, 15 Jan 2027 08:00:00 GMT
 
 fn refuse(provider: Provider, status: u16, headers: &[(&str, &str)], body: &str) -> Error {
     let headers: Headers = headers.iter().copied().collect();
-    Refusal { provider, status, headers: &headers, body, now_ms: NOW_MS }.error()
+    Refusal { provider, status, headers: &headers, body, now_ms: NOW_MS, in_stream: false }.error()
 }
 
 fn kind(provider: Provider, status: u16, headers: &[(&str, &str)], body: &str) -> ErrorKind {
@@ -142,6 +142,8 @@ fn x_should_retry_comes_first() {
     assert_eq!(kind(Openai, 500, &[no, ("retry-after", "2")], ""), ErrorKind::Terminal);
     assert_eq!(kind(Openai, 429, &[no], ""), ErrorKind::Park(Parked::Quota));
     assert_eq!(kind(Openai, 401, &[yes], ""), ErrorKind::Park(Parked::Credentials));
+    let spent = openai("insufficient_quota", "insufficient_quota", "Check your plan");
+    assert_eq!(kind(Openai, 429, &[yes, ("retry-after", "2")], &spent), ErrorKind::Park(Parked::Quota));
     assert_eq!(kind(Openai, 500, &[("x-should-retry", "perhaps")], ""), ErrorKind::Plain);
 }
 
@@ -172,6 +174,11 @@ fn the_hint_that_comes_first_wins() {
         (vec![("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "-1")], &String::new(), UNHINTED_MS),
         (vec![("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "0")], &String::new(), LEAST_MS),
         (vec![("retry-after", "0")], &String::new(), LEAST_MS),
+        (with(&[("retry-after", "-1")]), &String::new(), 360_000),
+        (vec![("retry-after-ms", "20")], &String::new(), LEAST_MS),
+        (vec![("retry-after", "Fri, 15 Jan 2027 07:00:00 GMT")], &String::new(), LEAST_MS),
+        // Nobody counts by more than a month.
+        (vec![("retry-after", "99999999")], &String::new(), 2_678_400_000),
         // A limit that is not used up is not what is waited for.
         (
             vec![("x-ratelimit-remaining-tokens", "1"), ("x-ratelimit-reset-tokens", "6m0s")],
@@ -187,6 +194,18 @@ fn the_hint_that_comes_first_wins() {
     let resets =
         [("anthropic-ratelimit-tokens-remaining", "0"), ("anthropic-ratelimit-tokens-reset", "2027-01-15T08:01:00Z")];
     assert_eq!(kind(Provider::Anthropic, 429, &resets, ""), limited(60_000));
+    let several = [
+        ("anthropic-ratelimit-input-tokens-remaining", "0"),
+        ("anthropic-ratelimit-input-tokens-reset", "2027-01-15T08:00:30.5Z"),
+        ("anthropic-ratelimit-output-tokens-remaining", "0"),
+        ("anthropic-ratelimit-output-tokens-reset", "2027-01-15T09:01:30+01:00"),
+    ];
+    assert_eq!(kind(Provider::Anthropic, 429, &several, ""), limited(90_000));
+    let short = openai("tokens", "rate_limit_exceeded", "Please try again in 20ms.");
+    assert_eq!(kind(Provider::Openai, 429, &[], &short), limited(LEAST_MS));
+    // Only a 429 is a limit; whoever else asks to wait uses up an attempt.
+    let info = json!([{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7s"}]);
+    assert_eq!(kind(Provider::Gemini, 503, &[], &gemini(503, "UNAVAILABLE", "busy", &info)), asked_to_wait(7_000));
 }
 
 #[test]
@@ -207,4 +226,60 @@ fn any_body_gives_a_message() {
     }
     let error = refuse(Provider::Openai, 400, &[], &"é".repeat(100_000));
     assert!(error.message().chars().count() < 1_200, "{}", error.message().len());
+}
+
+#[test]
+fn an_error_in_a_stream_has_the_status_that_it_has_elsewhere() {
+    for (kinds, status) in [
+        (&["overloaded_error"][..], 529),
+        (&["rate_limit_error", "rate_limit_exceeded", "slow_down"], 429),
+        (&["api_error", "server_error", "something_else", ""], 500),
+        (&["server_is_overloaded"], 503),
+        (&["timeout_error"], 504),
+        (&["authentication_error", "invalid_api_key"], 401),
+        (&["billing_error"], 402),
+        (&["permission_error"], 403),
+        (&["not_found_error", "model_not_found"], 404),
+        (&["request_too_large"], 413),
+        (&["invalid_request_error", "invalid_prompt", "invalid_image_url", "context_length_exceeded"], 400),
+    ] {
+        for kind in kinds {
+            assert_eq!(status_of(&anthropic(kind, "m")), status, "{kind}");
+            let flat = json!({"type": "error", "code": kind, "message": "m"});
+            assert_eq!(status_of(&flat.to_string()), status, "{kind}");
+        }
+    }
+    for (code, word) in
+        [(429, "RESOURCE_EXHAUSTED"), (503, "UNAVAILABLE"), (400, "INVALID_ARGUMENT"), (401, "UNAUTHENTICATED")]
+    {
+        assert_eq!(status_of(&gemini(code, word, "m", &json!([]))), code);
+        assert_eq!(status_of(&json!({"error": {"status": word, "message": "m"}}).to_string()), code);
+    }
+    // What is known of a code counts before what is known of a type.
+    assert_eq!(status_of(&openai("invalid_request_error", "rate_limit_exceeded", "m")), 429);
+    assert_eq!(status_of(&openai("invalid_request_error", "unheard_of", "m")), 400);
+    for (body, status) in [
+        (r#"{"error":{"code":"502","message":"m"}}"#, 502),
+        (r#"{"error":{"code":200}}"#, 500),
+        (r#"{"error":{"code":-1}}"#, 500),
+        (r#"{"error":"no memory"}"#, 500),
+        ("nonsense", 500),
+        ("", 500),
+    ] {
+        assert_eq!(status_of(body), status, "{body}");
+    }
+    let headers = Headers::default();
+    let body = anthropic("overloaded_error", "Overloaded");
+    let error = Refusal {
+        provider: Provider::Anthropic,
+        status: 529,
+        headers: &headers,
+        body: &body,
+        now_ms: NOW_MS,
+        in_stream: true,
+    }
+    .error();
+    assert_eq!(*error.kind(), ErrorKind::Plain);
+    let said = "the anthropic endpoint broke off its answer with an error overloaded_error: Overloaded";
+    assert_eq!(error.message(), said);
 }

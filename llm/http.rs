@@ -4,15 +4,19 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use abide_engine::{Error, ErrorKind, Parked};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Response, Url};
+use abide_engine::{Error, ErrorKind, in_doubt};
+use reqwest::Response;
 use serde_json::Value;
 
-use crate::errors::{Headers, Refusal};
-use crate::model::{ModelConfig, Provider};
+use crate::body::{Body, Source};
+use crate::call::{CallOptions, Seen};
+use crate::errors::{Headers, Refusal, status_of};
+use crate::failure::{causes, environment, lost, unsent_or_lost};
+use crate::model::ModelConfig;
+use crate::rate::RateLimits;
 use crate::redact::Redactor;
-use crate::secret::{SecretRef, Vars, expand};
+use crate::stream::{Assembler, Broken, Framing, ReadError, Shown, assemble};
+use crate::target::{Endpoint, Target};
 use crate::tls::http_client;
 use crate::wire::{self, START, quote};
 
@@ -39,13 +43,13 @@ impl Default for Client {
     }
 }
 
-/// What goes out, but for the body.
-#[derive(Debug)]
-struct Target {
-    url: Url,
+/// One request that is under way.
+struct Exchange<'a> {
+    model: &'a ModelConfig,
+    options: CallOptions<'a>,
     /// Host and port, for messages.
     host: String,
-    headers: HeaderMap,
+    reply_bytes: usize,
 }
 
 impl Client {
@@ -57,64 +61,78 @@ impl Client {
     }
 
     /// Makes one attempt to call `model` with `body` (made by [`wire::request`]) and returns the answer's body, checked to
-    /// be a reply that [`wire::parse`] can read.
+    /// be a reply that [`wire::parse`] can read. A stream comes back as the body that the same call without streaming has.
     ///
     /// Body and answer are in the written form of [`Redactor`]: known secrets are put in on the way out and hidden on the
-    /// way in. `key` is the step's idempotency key, sent as `Idempotency-Key`. An answer that is no reply, an empty one, a
-    /// time-out and a lost connection are [`ErrorKind::Plain`]; a wrong address or header is [`ErrorKind::Environment`];
-    /// refusals are as in [`Refusal::error`].
-    pub async fn call(
+    /// way in. Errors: no connection is [`ErrorKind::Plain`]; a request that left and brought no whole answer (a time-out, a
+    /// lost connection, a stream that broke off or fell silent, an answer that is no reply or an empty one) is
+    /// [`ErrorKind::InDoubt`], for it may have been billed; a wrong address or header, or an answer that is too long, is
+    /// [`ErrorKind::Environment`]; refusals are as in [`Refusal::error`].
+    pub async fn call(&self, model: &ModelConfig, body: &Value, options: CallOptions<'_>) -> Result<Value, Error> {
+        let endpoint = Endpoint::Answer { stream: model.streams() };
+        let provider = model.provider;
+        let check = |answer: &Value| wire::parse(provider, answer).map(drop).map_err(|error| error.to_string());
+        self.post(model, endpoint, body, options, &check).await
+    }
+
+    /// Makes one attempt to have texts embedded by `model` and returns the answer's body. As [`Client::call`] otherwise: the
+    /// body is in the wire's own form, and so is the answer.
+    pub async fn embed(&self, model: &ModelConfig, body: &Value, options: CallOptions<'_>) -> Result<Value, Error> {
+        let check = |answer: &Value| {
+            if answer.is_object() {
+                Ok(())
+            } else {
+                Err("the answer is no object, so it holds no embeddings".to_owned())
+            }
+        };
+        self.post(model, Endpoint::Embed, body, options, &check).await
+    }
+
+    /// Posts `body` to an endpoint of the model's provider. `check` says what is wrong with an answer.
+    async fn post(
         &self,
         model: &ModelConfig,
+        endpoint: Endpoint,
         body: &Value,
-        key: &str,
-        vars: &dyn Vars,
-        redactor: &Redactor,
+        options: CallOptions<'_>,
+        check: &(dyn Fn(&Value) -> Result<(), String> + Send + Sync),
     ) -> Result<Value, Error> {
         // First, so that no error can show what it knows.
-        model.teach(vars, redactor);
+        model.teach(options.vars, options.redactor);
         let mut sent = body.clone();
-        redactor.restore_value(&mut sent);
-        match self.attempt(model, &sent, key, vars, redactor).await {
-            Ok(answer) => Ok(answer),
-            Err(error) => Err(Error::new(error.kind().clone(), redactor.mask(error.message()))),
-        }
+        options.redactor.restore_value(&mut sent);
+        let answer = async {
+            let mut answer = self.attempt(model, endpoint, &sent, options).await?;
+            // Hidden before anything is quoted: half of a secret would not be known again.
+            options.redactor.hide_value(&mut answer);
+            match check(&answer) {
+                Ok(()) => Ok(answer),
+                Err(wrong) => Err(in_doubt(wrong)),
+            }
+        };
+        answer.await.map_err(|error: Error| Error::new(error.kind().clone(), options.redactor.mask(error.message())))
     }
 
     async fn attempt(
         &self,
         model: &ModelConfig,
+        endpoint: Endpoint,
         body: &Value,
-        key: &str,
-        vars: &dyn Vars,
-        redactor: &Redactor,
+        options: CallOptions<'_>,
     ) -> Result<Value, Error> {
-        let Target { url, host, headers } = Target::of(model, key, vars)?;
+        let target = Target::of(model, endpoint, options.key, options.vars)?;
+        let http = self.http(&target)?;
+        let Target { url, host, headers } = target;
         let timeout_s = model.timeout_s();
         tracing::debug!(%host, model = model.model, "calling a model");
-        let request = self.http(&url)?.post(url.clone()).headers(headers).json(body);
-        let failed = |error| failure(error, &host, timeout_s);
-        let mut response = request.timeout(Duration::from_secs(timeout_s)).send().await.map_err(failed)?;
-        if !response.status().is_success() {
-            return Err(refusal(model.provider, response, redactor).await);
-        }
-        let bytes = read(&mut response, self.reply_bytes).await;
-        if bytes.cut_off {
-            return Err(environment(format!(
-                "the answer of {host} is longer than the limit of {} bytes: is this a model's address? If it is, raise \
-                 `reply_mib` under [limits] in abide.toml",
-                self.reply_bytes
-            )));
-        }
-        if let Some(error) = bytes.error {
-            return Err(failed(error));
-        }
-        answer(model.provider, &bytes.read, &host, redactor)
+        let request = http.post(url).headers(headers).json(body).timeout(Duration::from_secs(timeout_s));
+        let response = request.send().await.map_err(|error| unsent_or_lost(error, &host, timeout_s))?;
+        Exchange { model, options, host, reply_bytes: self.reply_bytes }.answer(response).await
     }
 
     /// The client for this address. A model on this very machine is never asked for through a proxy.
-    fn http(&self, url: &Url) -> Result<&reqwest::Client, Error> {
-        let here = is_loopback(url);
+    fn http(&self, target: &Target) -> Result<&reqwest::Client, Error> {
+        let here = target.is_here();
         let place = if here { &self.direct } else { &self.http };
         if let Some(client) = place.get() {
             return Ok(client);
@@ -130,190 +148,144 @@ impl Client {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
+impl Exchange<'_> {
+    async fn answer(&self, response: Response) -> Result<Value, Error> {
+        let status = response.status();
+        let headers: Headers = response
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())))
+            .collect();
+        if !status.is_success() {
+            return Err(self.refused(response, &headers).await);
+        }
+        self.tell(status.as_u16(), &headers, None, true);
+        // What comes decides, not what was asked for: not every server can stream, and some do nothing else.
+        match headers.get("content-type").and_then(Framing::of) {
+            None => self.whole(response).await,
+            Some(framing) => self.stream(response, framing, &headers).await,
+        }
+    }
 
-impl Target {
-    fn of(model: &ModelConfig, key: &str, vars: &dyn Vars) -> Result<Self, Error> {
-        let url = endpoint(model, vars)?;
-        let host = match (url.host_str().unwrap_or_default(), url.port()) {
-            (host, Some(port)) => format!("{host}:{port}"),
-            (host, None) => host.to_owned(),
+    /// An answer that is one JSON text.
+    async fn whole(&self, response: Response) -> Result<Value, Error> {
+        let body = Body::read(Source::new(response, self.reply_bytes, self.model.idle_timeout_s())).await;
+        if let Some(error) = body.error {
+            return Err(self.unread(error));
+        }
+        let answer: Value = serde_json::from_slice(&body.read).map_err(|error| {
+            let start = quote(&self.redactor().mask(&String::from_utf8_lossy(&body.read)), START);
+            in_doubt(format!("the answer of {} is not JSON ({error}): {start}", self.host))
+        })?;
+        if let Ok(reply) = wire::parse(self.model.provider, &answer) {
+            let mut shown = Shown::new(self.options.on, self.redactor());
+            shown.whole(&reply);
+            shown.end();
+        }
+        Ok(answer)
+    }
+
+    async fn stream(&self, response: Response, framing: Framing, headers: &Headers) -> Result<Value, Error> {
+        let source = Source::new(response, self.reply_bytes, self.model.idle_timeout_s());
+        let heard = source.heard();
+        let mut shown = Shown::new(self.options.on, self.redactor());
+        let mut show = |delta| {
+            heard.note();
+            shown.show(delta);
         };
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Ok(key) = HeaderValue::from_str(key) {
-            headers.insert(HeaderName::from_static("idempotency-key"), key);
-        }
-        if model.provider == Provider::Anthropic {
-            headers.insert(HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2023-06-01"));
-        }
-        if let Some(reference) = &model.api_key {
-            let key = api_key(reference, vars)?;
-            let (name, text) = match model.provider {
-                Provider::Anthropic => (HeaderName::from_static("x-api-key"), key),
-                _ => (AUTHORIZATION, format!("Bearer {key}")),
-            };
-            headers.insert(name, secret_header("api_key", &text)?);
-        }
-        for (name, reference) in &model.headers {
-            let value = secret_header(name, &reference.resolve(vars)?)?;
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
-                environment(format!("`{name}` cannot be the name of a header: correct it in `headers`"))
-            })?;
-            headers.insert(name, value);
-        }
-        Ok(Self { url, host, headers })
-    }
-}
-
-/// The address to post to: `base_url` and the wire's path, unless it ends in that already. A query is kept.
-fn endpoint(model: &ModelConfig, vars: &dyn Vars) -> Result<Url, Error> {
-    let template = model.base_url_template();
-    let mut text = expand(template, vars)
-        .map_err(|missing| Error::new(ErrorKind::Park(Parked::Credentials), format!("base_url: {missing}")))?;
-    if !text.contains("://") {
-        // As `OLLAMA_HOST=127.0.0.1:11434` is usually written.
-        text.insert_str(0, "http://");
-    }
-    // Quotes the template: the address itself may hold a password.
-    let wrong =
-        |why: &str| environment(format!("base_url = {template:?} is not an http or https address ({why}): correct it"));
-    let mut url = Url::parse(&text).map_err(|error| wrong(&error.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(wrong(url.scheme()));
-    }
-    let base = url.path().trim_end_matches('/').to_owned();
-    let path = match model.provider {
-        Provider::Openai if base.ends_with("/chat/completions") => "",
-        Provider::Openai => "/chat/completions",
-        Provider::Anthropic if base.ends_with("/v1/messages") => "",
-        Provider::Anthropic if base.ends_with("/v1") => "/messages",
-        Provider::Anthropic => "/v1/messages",
-        Provider::OpenaiResponses if base.ends_with("/responses") => "",
-        Provider::OpenaiResponses => "/responses",
-        Provider::Gemini => &format!("/models/{}:generateContent", model.model),
-        Provider::Ollama if base.ends_with("/api/chat") => "",
-        Provider::Ollama => "/api/chat",
-    };
-    url.set_path(&format!("{base}{path}"));
-    Ok(url)
-}
-
-fn api_key(reference: &SecretRef, vars: &dyn Vars) -> Result<String, Error> {
-    let key = reference.resolve(vars)?;
-    if key.trim().is_empty() {
-        let what = match reference {
-            SecretRef::Template(text) => format!("api_key = {text:?} is empty"),
-            SecretRef::File { file, key } => format!("`{key}` in {file} is empty"),
-        };
-        let message = format!("{what}: set it, then `abide resume` the run");
-        return Err(Error::new(ErrorKind::Park(Parked::Credentials), message));
-    }
-    Ok(key.trim().to_owned())
-}
-
-fn secret_header(what: &str, text: &str) -> Result<HeaderValue, Error> {
-    let mut value = HeaderValue::from_str(text.trim()).map_err(|_| {
-        let message = format!(
-            "the value of {what} holds a line break or another character that no header can hold: correct it, then \
-             `abide resume` the run"
-        );
-        Error::new(ErrorKind::Park(Parked::Credentials), message)
-    })?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-/// What could be read of a body.
-struct Body {
-    read: Vec<u8>,
-    /// It was longer than allowed.
-    cut_off: bool,
-    /// It ended too early.
-    error: Option<reqwest::Error>,
-}
-
-async fn read(response: &mut Response, most: usize) -> Body {
-    let mut body = Body { read: Vec::new(), cut_off: false, error: None };
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.read.len() + chunk.len() > most => {
-                body.read.extend_from_slice(chunk.get(..most - body.read.len()).unwrap_or_default());
-                body.cut_off = true;
+        let assembler = Assembler::new(self.model.provider);
+        match assemble(assembler, framing, source.bytes(), &mut show).await {
+            Ok(answer) => {
+                shown.end();
+                Ok(answer)
             }
-            Ok(Some(chunk)) => body.read.extend_from_slice(&chunk),
-            Ok(None) => return body,
-            Err(error) => body.error = Some(error),
+            Err(broken) => Err(self.broken(broken, headers)),
         }
-        if body.cut_off || body.error.is_some() {
-            return body;
+    }
+
+    fn broken(&self, broken: Broken, headers: &Headers) -> Error {
+        let host = &self.host;
+        match broken {
+            Broken::Read(error) => self.unread(error),
+            Broken::CutOff(missing) => in_doubt(format!(
+                "the stream of {host} ended without {missing}, so the answer is not whole (for an endpoint that cannot \
+                 stream: `stream = false` of the model)"
+            )),
+            Broken::Malformed { why, event } => {
+                let event =
+                    if event.is_empty() { event } else { format!(": {}", quote(&self.redactor().mask(&event), START)) };
+                in_doubt(format!("the stream of {host} is not what its wire sends: {why}{event}"))
+            }
+            Broken::Refused { body, begun } => {
+                let body = self.redactor().mask(&body);
+                let status = status_of(&body);
+                let error = self.judge(status, headers, &body, true);
+                self.tell(status, headers, Some(&error), begun);
+                match error.kind() {
+                    ErrorKind::Plain if begun => Error::new(ErrorKind::InDoubt, error.message()),
+                    _ => error,
+                }
+            }
         }
+    }
+
+    /// An answer that could not be read to its end.
+    fn unread(&self, error: ReadError) -> Error {
+        let host = &self.host;
+        match error {
+            ReadError::Connection(error) => lost(&error.without_url(), host, self.model.timeout_s()),
+            ReadError::Silent(seconds) => in_doubt(format!(
+                "{host} fell silent in the middle of its answer: nothing came for {seconds} s (`idle_timeout_s` of the model)"
+            )),
+            ReadError::TooLong => environment(format!(
+                "the answer of {host} is longer than the limit of {} bytes: is this a model's address? If it is, raise \
+                 `reply_mib` under [limits] in abide.toml",
+                self.reply_bytes
+            )),
+        }
+    }
+
+    /// A status other than 200, judged by what could be read of its body.
+    async fn refused(&self, response: Response, headers: &Headers) -> Error {
+        let status = response.status().as_u16();
+        let body = Body::read(Source::new(response, MOST_REFUSAL_BYTES, self.model.idle_timeout_s())).await;
+        let text = match headers.get("location") {
+            Some(location) if (300..400).contains(&status) => format!("it redirects to {location}"),
+            _ => String::from_utf8_lossy(&body.read).into_owned(),
+        };
+        // Before anything of it is quoted: half a secret would not be known again.
+        let is_cut = matches!(body.error, Some(ReadError::TooLong));
+        let text = if is_cut { self.redactor().mask_cut(&text).into() } else { self.redactor().mask(&text) };
+        let error = self.judge(status, headers, &text, false);
+        self.tell(status, headers, Some(&error), false);
+        error
+    }
+
+    fn judge(&self, status: u16, headers: &Headers, body: &str, in_stream: bool) -> Error {
+        Refusal { provider: self.model.provider, status, headers, body, now_ms: now_ms(), in_stream }.error()
+    }
+
+    fn tell(&self, status: u16, headers: &Headers, refusal: Option<&Error>, may_be_billed: bool) {
+        let wait_ms = match refusal.map(Error::kind) {
+            Some(ErrorKind::RetryAfter { ms, .. }) => Some(*ms),
+            _ => None,
+        };
+        (self.options.seen)(&Seen { status, limits: RateLimits::read(headers, now_ms()), wait_ms, may_be_billed });
+    }
+
+    fn redactor(&self) -> &Redactor {
+        self.options.redactor
     }
 }
 
-/// The answer in its written form, or what is wrong with it. Secrets are hidden before anything is quoted: half of one
-/// would not be known again.
-fn answer(provider: Provider, bytes: &[u8], host: &str, redactor: &Redactor) -> Result<Value, Error> {
-    let plain = |message| Error::new(ErrorKind::Plain, message);
-    let mut answer: Value = serde_json::from_slice(bytes).map_err(|error| {
-        let start = quote(&redactor.mask(&String::from_utf8_lossy(bytes)), START);
-        plain(format!("the answer of {host} is not JSON ({error}): {start}"))
-    })?;
-    redactor.hide_value(&mut answer);
-    match wire::parse(provider, &answer) {
-        Ok(_) => Ok(answer),
-        Err(error) => Err(plain(format!("{host}: {error}"))),
-    }
-}
-
-/// A status other than 200, judged by what could be read of its body.
-async fn refusal(provider: Provider, mut response: Response, redactor: &Redactor) -> Error {
-    let status = response.status().as_u16();
-    let headers: Headers = response
-        .headers()
-        .iter()
-        .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())))
-        .collect();
-    let Body { read: body, cut_off, .. } = read(&mut response, MOST_REFUSAL_BYTES).await;
-    let body = match headers.get("location") {
-        Some(location) if (300..400).contains(&status) => format!("it redirects to {location}"),
-        _ => String::from_utf8_lossy(&body).into_owned(),
-    };
-    // Before anything of it is quoted: half a secret would not be known again.
-    let body = if cut_off { redactor.mask_cut(&body).into() } else { redactor.mask(&body) };
-    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64);
-    Refusal { provider, status, headers: &headers, body: &body, now_ms }.error()
-}
-
-/// A call that brought no whole answer; whether the provider worked on it, nobody knows.
-fn failure(error: reqwest::Error, host: &str, timeout_s: u64) -> Error {
-    let error = error.without_url();
-    let message = if error.is_connect() {
-        format!("cannot connect to {host}: {}", causes(&error))
-    } else if error.is_timeout() {
-        format!("{host} gave no whole answer within {timeout_s} s (`timeout_s` of the model)")
-    } else {
-        format!("the connection to {host} broke before the answer was complete: {}", causes(&error))
-    };
-    Error::new(ErrorKind::Plain, message)
-}
-
-/// The causes below reqwest's own words, which only say that something failed.
-fn causes(error: &reqwest::Error) -> String {
-    let first = std::error::Error::source(error);
-    let chain = std::iter::successors(first, |cause| cause.source());
-    let mut texts: Vec<String> = chain.map(ToString::to_string).collect();
-    texts.dedup();
-    if texts.is_empty() { error.to_string() } else { texts.join(": ") }
-}
-
-fn environment(message: String) -> Error {
-    Error::new(ErrorKind::Environment, message)
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64)
 }
 
 #[cfg(test)]
 #[path = "http_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "http_stream_tests.rs"]
+mod stream_tests;

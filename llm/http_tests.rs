@@ -2,13 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
+use abide_engine::Parked;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::model::Provider;
+use crate::secret::{SecretRef, Vars};
 
 const OK_BODY: &str = r#"{"choices":[{"message":{"content":"Hello"},"finish_reason":"stop"}]}"#;
 
@@ -64,7 +68,8 @@ fn model(base_url: &str) -> ModelConfig {
 }
 
 async fn call(model: &ModelConfig) -> Result<Value, Error> {
-    Client::default().call(model, &json!({"model": "m"}), "step-1", &vars(), &Redactor::default()).await
+    let (vars, redactor) = (vars(), Redactor::default());
+    Client::default().call(model, &json!({"model": "m"}), CallOptions::new("step-1", &vars, &redactor)).await
 }
 
 async fn call_answered(answer: String) -> Error {
@@ -116,7 +121,9 @@ async fn secrets_go_out_and_do_not_come_back() {
     let (url, asked) = serve(http("200 OK", "", echo)).await;
     let body = json!({"messages": [{"content": "my key is ${KEY}, not $${KEY}"}]});
     let redactor = Redactor::default();
-    let answer = Client::default().call(&model(&url), &body, "s", &vars(), &redactor).await.unwrap();
+    let vars = vars();
+    let options = CallOptions::new("s", &vars, &redactor);
+    let answer = Client::default().call(&model(&url), &body, options).await.unwrap();
     assert_eq!(answer["choices"][0]["message"]["content"], "you said ${KEY}");
     assert!(asked.await.unwrap().contains("my key is sk-0123456789, not ${KEY}"));
 
@@ -153,7 +160,7 @@ async fn what_is_no_reply_fails_the_attempt() {
         (&OK_BODY[..40], "JSON"),
     ] {
         let error = call_answered(http("200 OK", "", body)).await;
-        assert_eq!(*error.kind(), ErrorKind::Plain, "{body}");
+        assert_eq!(*error.kind(), ErrorKind::InDoubt, "{body}");
         assert!(error.message().contains(part) && error.message().chars().count() < 600, "{error}");
     }
 }
@@ -163,13 +170,29 @@ async fn lost_connections_name_the_host() {
     let cut_off = "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"choices\"".to_owned();
     for answer in [String::new(), cut_off, "nonsense\r\n\r\n".to_owned()] {
         let error = call_answered(answer).await;
-        assert_eq!(*error.kind(), ErrorKind::Plain);
+        assert_eq!(*error.kind(), ErrorKind::InDoubt);
         assert!(error.message().contains("127.0.0.1:"), "{error}");
     }
     let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let error = call(&model(&format!("http://{unused}/v1"))).await.unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::Plain);
     assert!(error.message().starts_with(&format!("cannot connect to {unused}: ")), "{error}");
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_knows_was_never_asked() {
+    let error = call(&model("http://no-such-host.invalid/v1")).await.unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::Plain);
+    assert!(error.message().starts_with("cannot connect to no-such-host.invalid: "), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_that_takes_too_long_is_in_doubt() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let slow = ModelConfig { timeout_s: Some(1), ..model(&format!("http://{}/v1", listener.local_addr().unwrap())) };
+    let error = call(&slow).await.unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::InDoubt);
+    assert!(error.message().contains("no whole answer within 1 s (`timeout_s`"), "{error}");
 }
 
 #[tokio::test]
@@ -214,24 +237,44 @@ async fn what_cannot_be_sent_says_what_to_mend() {
     }
 }
 
-#[test]
-fn endpoints_are_found_from_any_usual_base() {
-    let fixed = Fixed(BTreeMap::from([("HOST", "127.0.0.1:11434")]));
-    for (provider, base, expected) in [
-        (Provider::Openai, "https://h/v1", "https://h/v1/chat/completions"),
-        (Provider::Openai, "https://h/v1/", "https://h/v1/chat/completions"),
-        (Provider::Openai, "https://h/v1/chat/completions", "https://h/v1/chat/completions"),
-        (Provider::Openai, "https://h/d/m?api-version=1", "https://h/d/m/chat/completions?api-version=1"),
-        (Provider::Openai, "${HOST}/v1", "http://127.0.0.1:11434/v1/chat/completions"),
-        (Provider::Anthropic, "https://h", "https://h/v1/messages"),
-        (Provider::Anthropic, "https://h/anthropic", "https://h/anthropic/v1/messages"),
-        (Provider::Anthropic, "https://h/v1", "https://h/v1/messages"),
-        (Provider::Anthropic, "https://h/v1/messages", "https://h/v1/messages"),
-        (Provider::OpenaiResponses, "https://h/v1", "https://h/v1/responses"),
-        (Provider::Gemini, "https://h/v1beta", "https://h/v1beta/models/m:generateContent"),
-        (Provider::Ollama, "${HOST}", "http://127.0.0.1:11434/api/chat"),
+#[tokio::test]
+async fn what_the_headers_tell_is_passed_on() {
+    let limits =
+        "x-ratelimit-limit-requests: 60\r\nx-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 2s\r\n";
+    let read = RateLimits {
+        requests_limit: Some(60),
+        requests_remaining: Some(0),
+        requests_reset_ms: Some(2_000),
+        ..RateLimits::default()
+    };
+    let none = RateLimits::default();
+    for (answer, expected) in [
+        (http("200 OK", limits, OK_BODY), (200, read, None, true)),
+        (http("429 Slow", limits, ""), (429, read, Some(2_000), false)),
+        (http("429 Slow", "", ""), (429, none, Some(5_000), false)),
+        (http("503 Busy", "retry-after: 7\r\n", ""), (503, none, Some(7_000), false)),
+        (http("401 No", "", ""), (401, none, None, false)),
     ] {
-        let model = ModelConfig { provider, ..model(base) };
-        assert_eq!(endpoint(&model, &fixed).unwrap().as_str(), expected, "{base}");
+        let (url, _) = serve(answer).await;
+        let heard = Mutex::new(Vec::new());
+        let seen =
+            |seen: &Seen| heard.lock().unwrap().push((seen.status, seen.limits, seen.wait_ms, seen.may_be_billed));
+        let (vars, redactor) = (vars(), Redactor::default());
+        let options = CallOptions::new("k", &vars, &redactor).seen(&seen);
+        let _ = Client::default().call(&model(&url), &json!({}), options).await;
+        assert_eq!(heard.into_inner().unwrap(), [expected]);
     }
+}
+
+#[tokio::test]
+async fn embeddings_are_asked_for_at_their_own_address() {
+    let answer = r#"{"data":[{"index":0,"embedding":[0.5,-1.0]}],"usage":{"prompt_tokens":2}}"#;
+    let (url, asked) = serve(http("200 OK", "", answer)).await;
+    let (vars, redactor) = (vars(), Redactor::default());
+    let options = CallOptions::new("k", &vars, &redactor);
+    let body = json!({"model": "e", "input": ["a ${KEY}"]});
+    let answer = Client::default().embed(&model(&format!("{url}/v1")), &body, options).await.unwrap();
+    assert_eq!(answer["data"][0]["embedding"], json!([0.5, -1.0]));
+    let asked = asked.await.unwrap();
+    assert!(asked.starts_with("POST /v1/embeddings HTTP/1.1\r\n") && asked.contains("a sk-0123456789"), "{asked}");
 }

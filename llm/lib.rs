@@ -7,8 +7,11 @@
 //! - `secret`: references to keys, resolved at each call; `redact` keeps their values out of everything written
 //! - `wire`: prompt to request body and answer to [`Reply`], one file per wire, pure
 //! - `errors`: what a refusal means: wait (`wait` reads how long), park, or give up; pure
-//! - `http`: the one place that calls out, one attempt at a time (`tls` makes its connections)
 //! - `price`: what a call costs, if anybody knows; `charge`: what it asks of its host before it may leave
+//! - `stream`: the events of a streamed answer to the body that it would have been otherwise, one file per wire, pure
+//! - `http`: the one place that calls out, one attempt at a time (`target` says where to and with which headers, `body` reads
+//!   what comes, `failure` says what it means if nothing whole does, `tls` makes the connections)
+//! - `call`: what goes with a call and who hears of it; `rate` reads what headers say of a provider's limits
 //! - `tools`: what an agent needs of whoever runs its tools
 //! - `agent`: an agent as plain data and its answer; `agent_loop` turns it into steps (`ask` puts one question to a
 //!   model and its fallbacks), by the pure rules of `agent_filter`
@@ -25,14 +28,20 @@ mod agent_loop;
 mod agent_move;
 mod agent_text;
 mod ask;
+mod body;
+mod call;
 mod charge;
 mod errors;
+mod failure;
 mod http;
 mod model;
 mod price;
+mod rate;
 mod reconcile;
 mod redact;
 mod secret;
+mod stream;
+mod target;
 mod tls;
 mod tools;
 mod wait;
@@ -41,14 +50,17 @@ mod wire;
 pub use address::secret_in_address;
 pub use agent::{Agent, AgentHost, Answer, Approval};
 pub use agent_filter::{FilterError, ToolFilter};
+pub use call::{CallOptions, Seen};
 pub use charge::Limit;
 pub use errors::{Headers, Refusal};
 pub use http::Client;
 pub use model::{ModelConfig, Provider};
 pub use price::{Price, nano_of_usd};
+pub use rate::RateLimits;
 pub use reconcile::Reconcile;
 pub use redact::Redactor;
 pub use secret::{EnvVars, MissingVar, SecretRef, Vars, expand};
+pub use stream::Delta;
 pub use tls::http_client;
 pub use tools::{BoxFuture, Policy, ToolCall, ToolSpec, Tools};
 pub use wire::{

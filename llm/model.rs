@@ -16,6 +16,8 @@ const TIMEOUT_S: u64 = 600;
 
 /// Seconds of waiting after which a fallback is asked when nothing else is said.
 const FALLBACK_AFTER_S: u64 = 60;
+/// Seconds of silence within a streamed answer when nothing else is said.
+const IDLE_TIMEOUT_S: u64 = 120;
 
 /// The wire that is spoken. (The vendor is a matter of `base_url`: many speak `openai`.)
 ///
@@ -73,6 +75,10 @@ pub struct ModelConfig {
     /// Seconds for a call from its start to the end of its answer; 600 without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<u64>,
+    /// Seconds for which a streamed answer may fall silent once the model has begun to speak; 120 without it. Until it
+    /// has, only `timeout_s` counts: it may be reading a long prompt, or reasoning without showing it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout_s: Option<u64>,
     /// Is the answer asked for as a stream? [`ModelConfig::new`] says yes; for endpoints that cannot, `false`. What was pinned
     /// without this was asked for whole, and still is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -124,6 +130,7 @@ impl ModelConfig {
             price: None,
             fallback: Vec::new(),
             fallback_after_s: None,
+            idle_timeout_s: None,
             headers: BTreeMap::new(),
         }
     }
@@ -182,6 +189,11 @@ impl ModelConfig {
     pub(crate) fn patience_ms(&self) -> Option<u64> {
         let seconds = self.fallback_after_s.unwrap_or(FALLBACK_AFTER_S);
         (!self.fallback.is_empty()).then(|| seconds.saturating_mul(1_000))
+    }
+
+    /// Seconds for which a streamed answer may fall silent, at least one.
+    pub fn idle_timeout_s(&self) -> u64 {
+        self.idle_timeout_s.unwrap_or(IDLE_TIMEOUT_S).max(1)
     }
 
     /// Is the answer asked for as a stream?

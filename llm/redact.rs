@@ -31,6 +31,8 @@ struct Known {
     /// Name and value, in the order learnt.
     secrets: Vec<(String, String)>,
     /// The forms of all values first, then the marks of `marks`.
+    patterns: Vec<String>,
+    /// Finds the patterns.
     hide: AhoCorasick,
     /// For each form of a value its mark, an index into `marks`.
     forms: Vec<usize>,
@@ -101,6 +103,15 @@ impl Redactor {
         format!("{before}{kept}{after}")
     }
 
+    /// How much of the start of a text that is to be continued can be masked as it is: no value that is in it, or that
+    /// could begin in it, reaches beyond.
+    pub(crate) fn settled(&self, text: &str) -> usize {
+        let Some(known) = self.known() else { return text.len() };
+        let beginnings = known.patterns.iter().map(|pattern| beginning(pattern, text));
+        let open = text.len() - beginnings.max().unwrap_or_default();
+        known.hide.find_iter(text).find(|hit| hit.end() > open).map_or(open, |hit| hit.start().min(open))
+    }
+
     /// [`Redactor::hide`] for every string and key in a JSON value.
     pub fn hide_value(&self, value: &mut Value) {
         self.apply_value(Verb::Hide, value);
@@ -167,9 +178,10 @@ impl Known {
         let search =
             |patterns: Vec<&str>| AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(patterns).ok();
         let marked = || marks.iter().map(|(mark, _)| mark.as_str());
-        let hide = search(values.iter().map(String::as_str).chain(marked()).collect())?;
+        let patterns: Vec<String> = values.into_iter().chain(marked().map(str::to_owned)).collect();
+        let hide = search(patterns.iter().map(String::as_str).collect())?;
         let restore = search(marked().collect())?;
-        Some(Self { secrets, hide, forms, restore, marks })
+        Some(Self { secrets, patterns, hide, forms, restore, marks })
     }
 
     /// How a hit is written: `count` dollars and a text, given the dollars that stand before it.
@@ -251,6 +263,13 @@ fn longest(value: &str, is_found: impl Fn(&str) -> bool, half: Half) -> usize {
         Half::Last => value.get(at..),
     });
     parts.filter(|part| part.len() >= PART && is_found(part)).map(str::len).max().unwrap_or(0)
+}
+
+/// The length of the longest end of `text` that a proper part of `pattern` begins with.
+fn beginning(pattern: &str, text: &str) -> usize {
+    let most = pattern.len().saturating_sub(1).min(text.len());
+    // Neither cut can fall into a character: the two are equal up to the end of a text.
+    (1..=most).rev().find(|&length| text.as_bytes().ends_with(&pattern.as_bytes()[..length])).unwrap_or(0)
 }
 
 /// The text as it stands between the quotes of a JSON string.

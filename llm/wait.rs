@@ -54,7 +54,7 @@ pub(crate) fn reset(headers: &Headers, now_ms: u64) -> Option<u64> {
 }
 
 /// RFC 3339, a Go duration, plain seconds (negative: unknown), or a Unix time in seconds or milliseconds.
-fn reset_at(text: &str, now_ms: u64) -> Option<u64> {
+pub(crate) fn reset_at(text: &str, now_ms: u64) -> Option<u64> {
     const UNIX_S: f64 = 1e9;
     const UNIX_MS: f64 = 1e12;
     let from_now = |at_ms: f64| wait((at_ms - now_ms as f64).max(0.0));
@@ -99,6 +99,11 @@ fn unit_ms(unit: &str) -> Option<f64> {
         "d" | "day" | "days" => 86_400_000.0,
         _ => return None,
     })
+}
+
+/// A whole number that is not negative: a negative one says that nobody knows.
+pub(crate) fn count(text: &str) -> Option<u64> {
+    number(text).filter(|number| *number >= 0.0).map(|number| number as u64)
 }
 
 fn number(text: &str) -> Option<f64> {

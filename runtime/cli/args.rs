@@ -28,6 +28,8 @@ pub(crate) enum Verb {
     Ls(Ls),
     /// Show a run and its steps
     Show(Target),
+    /// Show what runs have used and cost
+    Usage(Usage),
     /// Send a signal to a run
     Signal(Signal),
     /// Allow a tool call that waits for approval
@@ -97,8 +99,20 @@ pub(crate) struct Resume {
     /// Take it from a living process that is stuck
     #[arg(long, requires = "run")]
     pub(crate) steal: bool,
+    /// Raise its budgets first: +USD, +N tokens, +N calls or +TIME, as in +1.50, +50000tokens, +10calls, +2h
+    #[arg(long, requires = "run", value_name = "+AMOUNT", value_parser = super::budget::raise)]
+    pub(crate) budget: Option<crate::Raise>,
     #[command(flatten)]
     pub(crate) stay: Stay,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Usage {
+    /// One run, with each of its agents
+    pub(crate) run: Option<String>,
+    /// How many runs at most
+    #[arg(long, short = 'n', default_value_t = 50)]
+    pub(crate) limit: u32,
 }
 
 #[derive(Debug, Args)]

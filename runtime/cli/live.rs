@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::clock::{length, now_ms, when};
 use super::screen::{Screen, clean, short};
+use crate::engine::Telling;
 use crate::{Progress, ProgressKind};
 
 /// The most characters of an error on a line.
@@ -21,6 +22,8 @@ pub(crate) struct Live<'s> {
     several: bool,
     working: BTreeMap<(String, String), Instant>,
     waiting: Option<String>,
+    /// What models are saying, by run and step: what is not a whole line yet.
+    saying: BTreeMap<(String, String), String>,
     /// Lines that wait for a question to be answered.
     held: VecDeque<String>,
     asking: bool,
@@ -38,7 +41,7 @@ enum Tone {
 impl<'s> Live<'s> {
     pub(crate) fn new(screen: &'s Screen, several: bool) -> Self {
         let (working, held) = (BTreeMap::new(), VecDeque::new());
-        Self { screen, several, working, waiting: None, held, asking: false, drawn: false }
+        Self { screen, several, working, waiting: None, saying: BTreeMap::new(), held, asking: false, drawn: false }
     }
 
     /// Shows something that happened.
@@ -56,8 +59,13 @@ impl<'s> Live<'s> {
                 let again = if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
                 (!self.screen.ansi).then(|| (Tone::Plain, format!("start  {id}{again}")))
             }
+            ProgressKind::Told { id, telling, .. } => {
+                self.told(&run, id, telling);
+                None
+            }
             ProgressKind::Ended { id, error } => {
                 self.waiting = None;
+                self.said(&run, id);
                 let took = self.working.remove(&(run.clone(), id.clone())).map(|since| since.elapsed());
                 let took = took.map_or_else(String::new, |took| format!("  {}", length(took.as_millis() as i64)));
                 Some(match error {
@@ -66,6 +74,7 @@ impl<'s> Live<'s> {
                 })
             }
             ProgressKind::Retrying { id, error, at_ms } => {
+                self.said(&run, id);
                 self.working.remove(&(run.clone(), id.clone()));
                 let at = when(*at_ms, now_ms());
                 Some((Tone::Plain, format!("again at {at}  {id}: {}", short(error, MOST))))
@@ -77,6 +86,53 @@ impl<'s> Live<'s> {
             self.line(tone, &if self.several { format!("{}  {text}", short(&run, 16)) } else { text });
         }
         self.redraw();
+    }
+
+    /// A model's text as it comes, line by line; what is not a whole line yet stands below.
+    fn told(&mut self, run: &str, id: &str, telling: &Telling) {
+        if !self.screen.ansi {
+            return;
+        }
+        let piece = match telling {
+            Telling::Text(text) => text.clone(),
+            Telling::Progress { done, of, message } => {
+                let of = of.map(|of| format!(" of {of}")).unwrap_or_default();
+                format!("{done}{of} {}\n", message.as_deref().unwrap_or_default())
+            }
+            _ => return,
+        };
+        let saying = self.saying.entry((run.to_owned(), id.to_owned())).or_default();
+        saying.push_str(&piece);
+        let mut lines = Vec::new();
+        loop {
+            let end = saying.find('\n').map(|at| (at, at + 1));
+            let wide = || saying.char_indices().nth(WIDTH - 4).map(|(at, _)| (at, at));
+            let Some((end, next)) = end.filter(|(at, _)| *at < 4 * WIDTH).or_else(wide) else { break };
+            lines.push(saying.get(..end).unwrap_or_default().to_owned());
+            saying.drain(..next);
+        }
+        for line in lines {
+            self.quote(&line);
+        }
+    }
+
+    /// Whoever spoke has ended: what they said last is a line, too.
+    fn said(&mut self, run: &str, id: &str) {
+        if let Some(rest) = self.saying.remove(&(run.to_owned(), id.to_owned()))
+            && !rest.trim().is_empty()
+        {
+            self.quote(&rest);
+        }
+    }
+
+    fn quote(&mut self, text: &str) {
+        let line = format!("  \u{1b}[2m| {}\u{1b}[0m", clean(text));
+        if self.asking {
+            self.held.push_back(line);
+        } else {
+            self.clear();
+            self.write(&format!("{line}\n"));
+        }
     }
 
     /// A wait for a time; one of a moment is not worth a line.
@@ -117,6 +173,9 @@ impl<'s> Live<'s> {
 
     fn happening(&self) -> Option<String> {
         let Some(since) = self.working.values().min() else { return self.waiting.clone() };
+        if let Some(saying) = self.saying.values().find(|saying| !saying.trim().is_empty()) {
+            return Some(short(&format!("  | {saying}"), WIDTH));
+        }
         let ids: Vec<&str> = self.working.keys().map(|(_, id)| id.as_str()).collect();
         Some(short(&format!("... {} {}", length(since.elapsed().as_millis() as i64), ids.join(", ")), WIDTH))
     }

@@ -23,7 +23,10 @@ const NOT_NOTICED: &str = "what cannot be noticed: a tail that was cut off toget
                            journal (messages not delivered yet, times, owners)";
 
 /// Opens the database, looks, and closes it.
-async fn looking<T>(session: &Session, look: impl FnOnce(&Opened) -> Result<T, Failure>) -> Result<T, Failure> {
+pub(super) async fn looking<T>(
+    session: &Session,
+    look: impl FnOnce(&Opened) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let opened = session.open(false).await?;
     let seen = look(&opened);
     opened.close().await;
@@ -165,7 +168,7 @@ fn row(step: &StepReport) -> [String; 6] {
 }
 
 /// Columns without lines; nothing is wrapped, so that each row stays one line.
-fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+pub(super) fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header);

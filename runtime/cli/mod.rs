@@ -8,6 +8,7 @@
 //! - `screen`, `failure`, `hints`, `next`, `clock`, `log`: how it is told
 
 mod args;
+mod budget;
 mod candidates;
 mod clock;
 mod consent;
@@ -26,6 +27,7 @@ mod resume;
 mod screen;
 mod session;
 mod start;
+mod usage;
 mod verdict;
 
 use std::process::ExitCode;
@@ -125,6 +127,7 @@ async fn carry_out(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Resume(args) => resume::resume(session, &args).await,
         Verb::Ls(args) => look::ls(session, &args).await,
         Verb::Show(args) => look::show(session, &args).await,
+        Verb::Usage(args) => usage::usage(session, &args).await,
         Verb::Signal(args) => messages::signal(session, &args).await,
         Verb::Approve(args) => messages::approve(session, &args).await,
         Verb::Deny(args) => messages::deny(session, &args).await,

@@ -12,6 +12,13 @@ use crate::Run;
 /// Carries out `abide resume`.
 pub(crate) async fn resume(session: &Session, args: &Args) -> Result<(), Failure> {
     let opened = session.open(args.stay.trust).await?;
+    if let (Some(run), Some(by)) = (&args.run, args.budget) {
+        let raised = async { opened.abide.get(run)?.raise_budget(by).await };
+        if let Err(error) = raised.await {
+            opened.close().await;
+            return Err(error.into());
+        }
+    }
     match &args.run {
         None => all(session, opened, args.stay).await,
         Some(run) => match opened.abide.get(run) {

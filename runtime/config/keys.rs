@@ -39,8 +39,13 @@ pub const MODEL: &[KeyDoc] = &[
     key("max_tokens", "max_tokens = 4096", "The most tokens an answer may have."),
     key("temperature", "temperature = 0.2", "The sampling temperature; the provider's own without it."),
     key("timeout_s", "timeout_s = 600", "Seconds for one call, from its start to the end of its answer."),
+    key(
+        "idle_timeout_s",
+        "idle_timeout_s = 120",
+        "Seconds for which a streamed answer may fall silent once the model has begun to speak.",
+    ),
+    key("stream", "stream = true", "Is the answer asked for as a stream? `false` for endpoints that cannot."),
     key("headers", "headers = { x-team = \"${TEAM}\" }", "Further headers of every call."),
-    key("stream", "stream = false", "Is the answer asked for as a stream? It is without this."),
     key("cache", "cache = false", "Is the provider told what to keep in its cache? Anthropic is without this."),
     key(
         "requests_per_minute",

@@ -80,23 +80,24 @@ fn from_entry(name: &str, entry: &ModelEntry, root: &Path) -> Result<ModelConfig
             "put it into a variable, and write `${NAME}` in its place",
         ));
     }
+    let usual = ModelConfig::new(provider.value, model.value.clone());
     let secret = |key: &str, value: &At<String>| reference(value, &format!("models.{name}.{key}"), root);
-    let new = ModelConfig::new(provider.value, model.value.clone());
     Ok(ModelConfig {
         base_url: entry.base_url.as_ref().map(|url| url.value.clone()),
         api_key: entry.api_key.as_ref().map(|value| secret("api_key", value)),
         max_tokens: entry.max_tokens.as_ref().and_then(|n| u32::try_from(n.value).ok()),
         temperature: entry.temperature.as_ref().map(|x| x.value),
         timeout_s: entry.timeout_s.as_ref().map(|n| n.value),
+        idle_timeout_s: entry.idle_timeout_s.as_ref().map(|n| n.value),
+        stream: entry.stream.as_ref().map(|flag| flag.value).or(usual.stream),
         headers: references(&entry.headers, &format!("models.{name}.headers"), root),
-        stream: entry.stream.as_ref().map(|flag| flag.value).or(new.stream),
-        cache: entry.cache.as_ref().map(|flag| flag.value).or(new.cache),
+        cache: entry.cache.as_ref().map(|flag| flag.value).or(usual.cache),
         requests_per_minute: entry.requests_per_minute.as_ref().map(|n| n.value),
         tokens_per_minute: entry.tokens_per_minute.as_ref().map(|n| n.value),
         concurrency: entry.concurrency.as_ref().map(|n| n.value),
         price: entry.price,
         fallback_after_s: entry.fallback_after_s.as_ref().map(|n| n.value),
-        ..new
+        ..usual
     })
 }
 

@@ -94,7 +94,7 @@ fn the_designs_example_reads_as_it_says() {
 #[test]
 fn files_merge_key_by_key_and_the_nearest_wins() {
     let home = Home::with(&[
-        ("p/abide.toml", "[models.a]\nmodel = \"near\"\n[budget]\nmax_tokens = 5"),
+        ("p/abide.toml", "[models.a]\nmodel = \"near\"\nidle_timeout_s = 9\nstream = false\n[budget]\nmax_tokens = 5"),
         ("abide.toml", "[models.a]\nprovider = \"anthropic\"\nmodel = \"above\"\nmax_tokens = 7"),
         ("u/abide.toml", "[models.a]\nprovider = \"openai\"\napi_key = \"${MINE}\"\n[budget]\nmax_cost_usd = 3"),
     ]);
@@ -103,6 +103,7 @@ fn files_merge_key_by_key_and_the_nearest_wins() {
     assert_eq!((model.provider, model.model.as_str(), model.max_tokens), (Provider::Anthropic, "near", Some(7)));
     assert_eq!(model.api_key, Some(SecretRef::variable("MINE")));
     assert_eq!(project.budget(), Limit { max_cost_usd: Some(3.0), max_tokens: Some(5), ..Limit::default() });
+    assert_eq!((model.idle_timeout_s(), model.streams()), (9, false));
     assert_eq!(project.files().len(), 3);
     assert_eq!(Home::with(&[]).load().unwrap().files().len(), 0, "a project without settings is one");
 }

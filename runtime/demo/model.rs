@@ -139,7 +139,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use std::collections::BTreeMap;
 
-    use abide_llm::{Client, ModelConfig, Provider, Redactor, Vars};
+    use abide_llm::{CallOptions, Client, ModelConfig, Provider, Redactor, Vars};
 
     use super::*;
 
@@ -158,7 +158,7 @@ mod tests {
     async fn ask(model: &ScriptedModel, body: &Value) -> Result<Value, abide_engine::Error> {
         let mut config = ModelConfig::new(Provider::Openai, script::NAME);
         config.base_url = Some(model.base_url());
-        Client::default().call(&config, body, "key", &NoVars, &Redactor::default()).await
+        Client::default().call(&config, body, CallOptions::new("key", &NoVars, &Redactor::default())).await
     }
 
     fn body(results: usize) -> Value {
@@ -196,8 +196,9 @@ mod tests {
         let model = ScriptedModel::start(Ledger::new(folder.path().join("r.jsonl")), 0).await.unwrap();
         let mut config = ModelConfig::new(Provider::Anthropic, script::NAME);
         config.base_url = Some(model.base_url());
-        let refused =
-            Client::default().call(&config, &body(0), "key", &NoVars, &Redactor::default()).await.unwrap_err();
+        let redactor = Redactor::default();
+        let options = CallOptions::new("key", &NoVars, &redactor);
+        let refused = Client::default().call(&config, &body(0), options).await.unwrap_err();
         assert!(refused.message().contains("only POST /v1/chat/completions"), "{refused}");
     }
 }

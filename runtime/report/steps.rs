@@ -136,7 +136,8 @@ impl Steps {
     pub(super) fn host(&mut self, event: HostEvent) {
         match event {
             HostEvent::Attempt { id, n, .. } => {
-                self.edit_open(&id, |step| (step.status, step.attempts) = ("running", n));
+                self.edit(&id, |step| step.attempts = step.attempts.max(n));
+                self.edit_open(&id, |step| step.status = "running");
             }
             HostEvent::Retry { id, n, error, .. } => self.edit_open(&id, |step| {
                 (step.status, step.attempts) = ("retrying", n);

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-use abide_llm::{Client, EnvVars, ModelConfig, Provider, Redactor, SecretRef, Vars, parse};
+use abide_llm::{CallOptions, Client, EnvVars, ModelConfig, Provider, Redactor, SecretRef, Vars, parse};
 use serde_json::{Value, json};
 
 use super::Attack;
@@ -65,7 +65,7 @@ pub fn attack() -> Attack {
             };
             let redactor = Redactor::default();
             let body = json!({"model": "m", "messages": []});
-            match runtime.block_on(client.call(&model, &body, "key", &Keys, &redactor)) {
+            match runtime.block_on(client.call(&model, &body, CallOptions::new("key", &Keys, &redactor))) {
                 Ok(reply) => {
                     assert!(!reply.to_string().contains(KEY), "the key is in what is kept");
                     parse(provider, &reply).expect("what is kept is a reply");
