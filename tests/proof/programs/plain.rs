@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, select_all};
 
-use super::ast::{Kind, Node, StepSpec, child_uid};
+use super::ast::{Kind, Node, StepSpec, child_uid, in_lane};
 use super::book::{Asked, Decision, Told};
 use super::flow::{Code, Generation, Ops, Out, eval};
 
@@ -32,6 +32,7 @@ pub(super) struct Leaf {
 
 #[derive(Default)]
 pub(super) struct Inside {
+    pub(super) run: u32,
     pub(super) leaves: BTreeMap<u32, Leaf>,
     pub(super) revealed: Option<u32>,
     pub(super) seq: u64,
@@ -65,7 +66,9 @@ impl Future for Wait {
             self.made = true;
             let mut is = self.is.clone();
             match &mut is {
-                Is::Timer { due } | Is::Signal { due: Some(due), .. } => *due += inside.now,
+                Is::Timer { due } | Is::Signal { due: Some(due), .. } => {
+                    *due = inside.now + in_lane(inside.run, inside.now, *due as u64) as i64;
+                }
                 _ => {}
             }
             let leaf = Leaf { is, fresh: true, settled: None, awaited: true, waker: cx.waker().clone() };
