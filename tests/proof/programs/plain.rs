@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, select_all};
@@ -161,6 +162,28 @@ impl Ops for Plain {
     }
 }
 
+/// Whether somebody asked for another poll.
+#[derive(Default)]
+struct Bell(AtomicBool);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Polls until nothing in it asks to be polled again, as a `FuturesUnordered` does that has looked at much.
+fn poll_to_rest<T>(future: &mut BoxFuture<'static, T>) -> Poll<T> {
+    let bell = Arc::new(Bell::default());
+    let waker = bell.clone().into();
+    loop {
+        let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+        if polled.is_ready() || !bell.0.swap(false, Ordering::SeqCst) {
+            return polled;
+        }
+    }
+}
+
 pub(super) struct Run {
     pub(super) cell: Cell,
     pub(super) future: Option<BoxFuture<'static, Result<Generation, Code>>>,
@@ -253,10 +276,9 @@ impl Run {
     /// Lets it run until nothing more happens; what it came to, if it ended.
     pub(super) fn rest(&mut self) -> Option<Out> {
         let mut over = None;
-        let mut cx = Context::from_waker(Waker::noop());
         loop {
             if let Some(future) = &mut self.future
-                && let Poll::Ready(out) = future.as_mut().poll(&mut cx)
+                && let Poll::Ready(out) = poll_to_rest(future)
             {
                 self.future = None;
                 over = Some(out);
