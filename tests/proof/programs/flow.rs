@@ -209,7 +209,11 @@ impl Ops for Live {
             if let Some(ms) = timeout {
                 signal = signal.timeout(live.wait(ms));
             }
-            known(signal.await)
+            let out = known(signal.await);
+            if let Ok(value) = out {
+                live.world.took(live.program, uid, value);
+            }
+            out
         })
     }
 

@@ -127,6 +127,9 @@ async fn batch(programs: Vec<Program>) -> Result<u64, Wrong> {
         };
         tape.lay(&cut, &db, &keep);
         let mut crashed = Drive::open(&db, programs.clone(), cut.clock, true).await;
+        // Who took a signal that was kept, no journal tells: a run that sleeps would have to be woken to know.
+        let taken = whole.world.state.lock().unwrap().taken.clone();
+        crashed.world.state.lock().unwrap().taken.extend(taken);
         let wrong = |why: String| Wrong {
             programs: which.iter().copied().collect(),
             why: format!("crashed after commit {at}: {why}"),
