@@ -38,5 +38,5 @@ fn an_owner_file_that_is_cleaned_while_it_is_made_is_made_again() {
         over.store(true, Ordering::SeqCst);
         dead
     });
-    assert_eq!(dead, 0, "of {OWNERS} owners have no file by which others could see that they live");
+    assert_eq!(dead, 0, "{dead} of {OWNERS} owners have no file by which others could see that they live");
 }
