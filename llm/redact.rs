@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use serde_json::Value;
 
 /// Shorter values are no secrets: `none`, `true` or `8080` would be found all over a text.
@@ -175,8 +175,14 @@ impl Known {
                 form = escaped;
             }
         }
-        let search =
-            |patterns: Vec<&str>| AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(patterns).ok();
+        // Not the automaton that is built by default: of a long value that repeats itself, as `[[[[..` does, building that one takes time that
+        // grows with the square of its length.
+        let builder = || {
+            let mut builder = AhoCorasick::builder();
+            builder.match_kind(MatchKind::LeftmostLongest).kind(Some(AhoCorasickKind::ContiguousNFA));
+            builder
+        };
+        let search = |patterns: Vec<&str>| builder().build(patterns).ok();
         let marked = || marks.iter().map(|(mark, _)| mark.as_str());
         let patterns: Vec<String> = values.into_iter().chain(marked().map(str::to_owned)).collect();
         let hide = search(patterns.iter().map(String::as_str).collect())?;

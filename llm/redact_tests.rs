@@ -92,6 +92,14 @@ fn a_new_value_of_a_name_is_the_one_restored_and_the_old_stays_hidden() {
 }
 
 #[test]
+fn a_long_value_that_repeats_itself_is_learnt_like_any_other() {
+    // Where the time for it grows with the square of its length, this takes hours.
+    let value = "[".repeat(2_000_000);
+    let known = redactor(&[("KEY", &value)]);
+    assert_eq!(known.hide(&format!("<{value}>")), "<${KEY}>");
+}
+
+#[test]
 fn its_debug_output_names_and_shares_but_never_shows() {
     let known = redactor(&[("KEY", "sk-0123456789")]);
     let shared = known.clone();

@@ -141,3 +141,7 @@ fn is_locked(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return false };
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
+
+#[cfg(test)]
+#[path = "owner_tests.rs"]
+mod tests;

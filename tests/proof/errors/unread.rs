@@ -6,23 +6,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use abide::prelude::*;
+use futures_util::future::select;
 use rusqlite::ffi::SQLITE_IOERR_READ;
 
 use super::work::{FILE, within};
 use crate::proof::vfs::{self, Call, Watch};
 
-/// Those who work on runs cannot read; the writer can.
+/// A message is told of twice, by whoever sent it and by whoever watches the file: both times it cannot be read.
+const TOLD: u64 = 2;
+
+/// Those who work on runs cannot read so many times; the writer can.
 #[derive(Default)]
 struct Unreadable {
-    on: AtomicBool,
-    failed: AtomicU64,
+    left: AtomicU64,
 }
 
 impl Watch for Unreadable {
     fn call(&self, _: &str, call: Call<'_>, real: &mut dyn FnMut() -> c_int) -> c_int {
         let engine = std::thread::current().name().is_some_and(|name| name.starts_with("abide-engine"));
-        if engine && matches!(call, Call::Read) && self.on.load(Ordering::SeqCst) {
-            self.failed.fetch_add(1, Ordering::SeqCst);
+        let fails = || self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        if engine && matches!(call, Call::Read) && fails() {
             return SQLITE_IOERR_READ;
         }
         real()
@@ -34,19 +37,35 @@ async fn a_message_that_cannot_be_read_is_read_later() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Arc::new(Unreadable::default());
     let guard = vfs::watch(folder.path(), disk.clone());
-    let flow = |ctx: Ctx, (): ()| async move { ctx.signal::<u32>("more").await };
-    let abide = Abide::open(folder.path().join(FILE)).workflow("wait", flow).start().await.unwrap();
-    let run = abide.run("wait", &()).id("r").await.unwrap();
-    disk.on.store(true, Ordering::SeqCst);
-    run.signal("more", &7).await.unwrap();
-    let failed = async {
-        while disk.failed.load(Ordering::SeqCst) == 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    let busy = Arc::new(AtomicBool::new(false));
+    let begins = busy.clone();
+    // Something of it is under way, so that it stays in memory.
+    let flow = move |ctx: Ctx, (): ()| {
+        let begins = begins.clone();
+        async move {
+            let never = ctx.step("busy", (), move |()| {
+                begins.store(true, Ordering::SeqCst);
+                std::future::pending::<Result<u32>>()
+            });
+            select(ctx.signal::<u32>("more"), never).await.factor_first().0
         }
     };
-    within("reading", failed).await;
-    disk.on.store(false, Ordering::SeqCst);
+    let abide = Abide::open(folder.path().join(FILE)).workflow("wait", flow).start().await.unwrap();
+    let run = abide.run("wait", &()).id("r").await.unwrap();
+    until("its step begins", || busy.load(Ordering::SeqCst)).await;
+    disk.left.store(TOLD, Ordering::SeqCst);
+    run.signal("more", &7).await.unwrap();
+    until("it cannot be read", || disk.left.load(Ordering::SeqCst) == 0).await;
     assert_eq!(within("delivering", run.result::<u32>()).await.unwrap(), 7);
     abide.shutdown().await;
     drop(guard);
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
+    within(what, waiting).await;
 }

@@ -64,7 +64,7 @@ fn play(dice: &mut Dice, seed: u64) -> u64 {
         let words: &[&str] =
             if n == 0 { &["run", "helper.md", "go", "--id", "r", "--trust"] } else { &["resume", "r", "--trust"] };
         let mut child = project.spawn(words);
-        std::thread::sleep(Duration::from_micros(dice.below(160_000)));
+        std::thread::sleep(Duration::from_micros(dice.below(80_000)));
         let _ = child.kill();
         kills += u64::from(out(child).code == -1);
     }

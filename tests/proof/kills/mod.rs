@@ -59,6 +59,14 @@ struct Worker {
     point: Option<String>,
 }
 
+impl Drop for Worker {
+    /// However the proof ends, nobody works on.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Worker {
     fn ends_within(&mut self, patience: Duration) -> bool {
         let until = Instant::now() + patience;

@@ -44,7 +44,21 @@ struct Scene {
     killed: BTreeSet<u32>,
 }
 
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.end_workers();
+    }
+}
+
 impl Scene {
+    /// However it ends, nobody works on.
+    fn end_workers(&mut self) {
+        for worker in &mut self.workers {
+            let _ = worker.kill();
+            let _ = worker.wait();
+        }
+    }
+
     async fn new(number: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let abide = walk::open(dir.path()).recover(false).start().await.unwrap();
@@ -78,10 +92,7 @@ impl Scene {
         let open = self.abide.list(1_000).unwrap().into_iter().filter(|info| info.status != "completed");
         let open: Vec<_> =
             open.map(|i| format!("{} {} {:?} {:?}", i.id, i.status, i.waiting_for, i.owner_pid)).collect();
-        for worker in &mut self.workers {
-            let _ = worker.kill();
-            let _ = worker.wait();
-        }
+        self.end_workers();
         let kept = tempfile::tempdir().unwrap().keep();
         let _ = std::fs::rename(self.folder(), kept.join("scene"));
         let seed = super::seed();

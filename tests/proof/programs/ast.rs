@@ -8,6 +8,16 @@ use abide::engine::event::Verdict;
 /// The clock moves in ticks of this many milliseconds; every sleep is longer, and its last three digits are its leaf's number.
 pub(super) const TICK: i64 = 1_000_000;
 
+/// Each run of a program has ticks of its own, one of so many, for what it waits for: so what is due in two of them at a time, and could
+/// reach one of them in one turn or in two, is never left to chance.
+pub(super) const LANES: i64 = 4;
+
+/// How long to wait from `now` on, at least so long, for a time that lies in this run's ticks.
+pub(super) fn in_lane(run: u32, now: i64, ms: u64) -> u64 {
+    let tick = (now + ms as i64 + TICK - 1) / TICK;
+    ms + ((i64::from(run) - tick).rem_euclid(LANES) * TICK) as u64
+}
+
 /// A small generator of random numbers (splitmix64): the same on every machine.
 pub(super) struct Dice(u64);
 
@@ -132,6 +142,8 @@ pub(super) enum Other {
 pub(super) struct RunSpec {
     /// One tree a generation.
     pub(super) generations: Vec<Arc<Node>>,
+    /// A child begins with this step: a cancel that comes with its start, in the same turn or in the next, finds nothing else.
+    pub(super) first: Option<StepSpec>,
     /// A child ends with this step, so that it never ends by itself.
     pub(super) last: Option<StepSpec>,
 }
@@ -200,10 +212,8 @@ impl Program {
             }
         }
         self.runs.iter().find_map(|run| {
-            run.last
-                .as_ref()
-                .filter(|last| last.uid == uid)
-                .or_else(|| run.generations.iter().find_map(|node| find(node, uid)))
+            let own = run.first.iter().chain(&run.last).find(|step| step.uid == uid);
+            own.or_else(|| run.generations.iter().find_map(|node| find(node, uid)))
         })
     }
 
@@ -213,6 +223,9 @@ impl Program {
         for (run, number) in self.runs.iter().zip(0..) {
             for (g, node) in run.generations.iter().enumerate() {
                 node.paths("", &mut |uid, path| drop(paths.insert(uid, (number, g, path))));
+            }
+            if let Some(first) = &run.first {
+                paths.insert(first.uid, (number, 0, first.name.to_owned()));
             }
             if let Some(last) = &run.last {
                 paths.insert(last.uid, (number, run.generations.len() - 1, last.name.to_owned()));

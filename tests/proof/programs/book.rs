@@ -192,6 +192,21 @@ impl Book {
         self.version += u64::from(before != self.mark());
     }
 
+    /// Closes waiters that took a signal which was delivered to another one, and kept when that one was dropped before it looked.
+    pub(super) fn close(&mut self, taken: &HashMap<(u32, u32), u64>) {
+        for run in self.runs.values_mut() {
+            let RunBook { program, ops, decisions, .. } = run;
+            let was_told = |uid, value| {
+                let other = |told: &Told| matches!(told, Told::Signal(whose, told) if *whose != uid && *told == value);
+                decisions.iter().any(|(told, _)| other(told))
+            };
+            ops.retain(|_, op| {
+                let took = taken.get(&(*program, op.uid)).filter(|_| matches!(op.what, What::Signal { .. }));
+                !took.is_some_and(|value| was_told(op.uid, *value))
+            });
+        }
+    }
+
     fn take(&mut self, key: i64, row: Row, programs: &[Program]) {
         let start = row.deliveries.iter().find_map(|d| match &d.on {
             Happened::Start(start) => Some(start),

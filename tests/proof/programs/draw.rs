@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use abide::engine::event::Verdict;
 
-use super::ast::{Dice, Kind, Node, Other, Program, RunSpec, Sent, StepSpec, TICK, Try};
+use super::ast::{Dice, Kind, LANES, Node, Other, Program, RunSpec, Sent, StepSpec, TICK, Try};
 
 impl Program {
     pub(super) fn draw(index: u32, seed: u64) -> Self {
@@ -45,14 +45,18 @@ impl Maker {
 
     fn fill_run(&mut self, run: u32) {
         let before = std::mem::replace(&mut self.run, run);
+        let first = self.edge("first");
         let count = if self.dice.percent(20) { 2 } else { 1 };
         let generations = (0..count).map(|_| Arc::new(self.node(0))).collect();
-        let last = (run != 0).then(|| {
-            let uid = self.uid();
-            StepSpec { uid, name: "last", kind: Kind::Idempotent, script: vec![Try::Ok], drawn: false }
-        });
-        self.runs[run as usize] = Some(RunSpec { generations, last });
+        let last = self.edge("last");
+        self.runs[run as usize] = Some(RunSpec { first, generations, last });
         self.run = before;
+    }
+
+    /// The first or last step of a child.
+    fn edge(&mut self, name: &'static str) -> Option<StepSpec> {
+        let step = |uid| StepSpec { uid, name, kind: Kind::Idempotent, script: vec![Try::Ok], drawn: false };
+        (self.run != 0).then(|| step(self.uid()))
     }
 
     fn node(&mut self, depth: u32) -> Node {
@@ -113,7 +117,7 @@ impl Maker {
                 Node::Sleep { uid, ms: self.ms(uid) }
             }
             4..=6 => self.signal(),
-            7 | 8 if depth > 0 && self.runs.len() < 4 => {
+            7 | 8 if depth > 0 && self.runs.len() < LANES as usize => {
                 let run = self.runs.len() as u32;
                 self.runs.push(None);
                 self.left = self.left.max(2);

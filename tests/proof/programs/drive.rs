@@ -92,7 +92,9 @@ impl Drive {
             let now = {
                 let mut book = self.world.book.lock().unwrap();
                 book.read(&self.world.programs);
-                Some((book.version, self.world.state.lock().unwrap().version()))
+                let state = self.world.state.lock().unwrap();
+                book.close(&state.taken);
+                Some((book.version, state.version()))
             };
             if now == seen && !again {
                 if last_move.elapsed() > PATIENCE {

@@ -1,14 +1,14 @@
 //! What a program means, written once over a small trait: what a workflow can ask for. `Live` asks abide; `plain` asks nobody.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use abide::engine::Wait;
 use abide::prelude::*;
 use abide::{ErrorKind, Retry};
 use futures_util::future::{BoxFuture, Either, join_all, select, try_join_all};
 
-use super::ast::{Kind, Node, Other, RunSpec, StepSpec, mix};
+use super::ast::{Kind, Node, Other, RunSpec, StepSpec, in_lane, mix};
 use super::world::World;
 
 /// An error, reduced to what a program can tell.
@@ -138,6 +138,10 @@ pub(super) enum Generation {
 }
 
 pub(super) async fn generation<O: Ops>(ops: O, run: RunSpec, g: u32, acc: u64) -> Result<Generation, Code> {
+    let acc = match &run.first {
+        Some(first) if g == 0 => mix(acc, told(ops.step(first).await)),
+        _ => acc,
+    };
     let node = Node::clone(&run.generations[g as usize]);
     let out = eval(ops.clone(), node).await;
     if let Ok(value) = out
@@ -158,6 +162,15 @@ struct Live {
     ctx: Ctx,
     world: Arc<World>,
     program: u32,
+    run: u32,
+}
+
+impl Live {
+    /// How long a wait that begins now takes.
+    fn wait(&self, ms: u64) -> Duration {
+        let now = self.ctx.now().duration_since(SystemTime::UNIX_EPOCH).expect("a time of the programs' clock");
+        Duration::from_millis(in_lane(self.run, now.as_millis() as i64, ms))
+    }
 }
 
 fn known<T>(result: Result<T>) -> Result<T, Code> {
@@ -182,16 +195,26 @@ impl Ops for Live {
     }
 
     fn sleep(&self, uid: u32, ms: u64) -> BoxFuture<'static, Out> {
-        let sleep = self.ctx.sleep(Duration::from_millis(ms)).key(uid);
-        Box::pin(async move { known(sleep.await).map(|()| u64::from(uid)) })
+        let live = self.clone();
+        Box::pin(async move {
+            let sleep = live.ctx.sleep(live.wait(ms)).key(uid);
+            known(sleep.await).map(|()| u64::from(uid))
+        })
     }
 
     fn signal(&self, uid: u32, name: &str, timeout: Option<u64>) -> BoxFuture<'static, Out> {
-        let mut signal = self.ctx.signal::<u64>(name.to_owned()).ask(Wait::Signal, &uid);
-        if let Some(ms) = timeout {
-            signal = signal.timeout(Duration::from_millis(ms));
-        }
-        Box::pin(async move { known(signal.await) })
+        let (live, name) = (self.clone(), name.to_owned());
+        Box::pin(async move {
+            let mut signal = live.ctx.signal::<u64>(name).ask(Wait::Signal, &uid);
+            if let Some(ms) = timeout {
+                signal = signal.timeout(live.wait(ms));
+            }
+            let out = known(signal.await);
+            if let Ok(value) = out {
+                live.world.took(live.program, uid, value);
+            }
+            out
+        })
     }
 
     fn child(&self, run: u32) -> BoxFuture<'static, Out> {
@@ -235,7 +258,7 @@ impl Ops for Live {
 pub(super) async fn program(ctx: Ctx, (p, r, g, acc): (u32, u32, u32, u64)) -> Result<u64> {
     let world = ctx.resource::<World>().expect("the world is lent");
     let spec = world.programs[p as usize].runs[r as usize].clone();
-    let live = Live { ctx: ctx.clone(), world, program: p };
+    let live = Live { ctx: ctx.clone(), world, program: p, run: r };
     match generation(live, spec, g, acc).await {
         Ok(Generation::Done(value)) => Ok(value),
         Ok(Generation::Next(acc)) => ctx.continue_as_new(&(p, r, g + 1, acc)),

@@ -13,6 +13,7 @@ mod quiet;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ast::{Program, TICK, mix};
 use book::{Book, Decision};
@@ -28,32 +29,45 @@ const BEGIN: i64 = TICK * 1_000;
 fn crashed_in_any_state_random_programs_decide_the_same() {
     let wanted = super::count("programs", 200, 100_000);
     let alone = std::env::var("ABIDE_PROGRAM").ok().map(|text| alone(&text));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let (mut points, mut first, mut programs) = (0, 0_u64, 0);
-    while points < wanted {
-        let together = if wanted < 5_000 { TOGETHER / 6 } else { TOGETHER };
-        let numbers: Vec<u64> =
-            alone.clone().map_or_else(|| (first..first + u64::from(together)).collect(), Iterator::collect);
-        first += u64::from(together);
-        let drawn = numbers.iter().zip(0..).map(|(n, index)| Program::draw(index, mix(super::seed(), *n))).collect();
-        match runtime.block_on(batch(drawn)) {
-            Ok(tried) => points += tried,
-            Err(Wrong { programs, why }) => {
-                let which: Vec<u64> = programs.iter().map(|p| numbers[*p as usize]).collect();
-                let seed = super::seed();
-                let (one, last) = (which[0], numbers[numbers.len() - 1]);
-                panic!(
-                    "{why}\nprograms {which:?}\nalone: ABIDE_SEED={seed} ABIDE_PROGRAM={one}, among its neighbours: ABIDE_PROGRAM={}-{last}",
-                    numbers[0]
-                );
-            }
+    let together = if wanted < 5_000 { u64::from(TOGETHER) / 6 } else { u64::from(TOGETHER) };
+    let (points, programs, next) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    // Two at a time: most of it is waiting for a host's threads.
+    std::thread::scope(|threads| {
+        for _ in 0..if alone.is_some() { 1 } else { 2 } {
+            threads.spawn(|| {
+                let runtime =
+                    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+                while points.load(Ordering::SeqCst) < wanted {
+                    let first = next.fetch_add(together, Ordering::SeqCst);
+                    let numbers = alone.clone().unwrap_or(first..=first + together - 1).collect::<Vec<_>>();
+                    let tried = runtime.block_on(numbered_batch(&numbers));
+                    points.fetch_add(tried, Ordering::SeqCst);
+                    programs.fetch_add(numbers.len() as u64, Ordering::SeqCst);
+                    if alone.is_some() {
+                        break;
+                    }
+                }
+            });
         }
-        programs += numbers.len();
-        if alone.is_some() {
-            break;
+    });
+    let (points, programs) = (points.into_inner(), programs.into_inner());
+    println!("{points} programs x crash points ({programs} programs): 0 divergences");
+}
+
+/// Tries the programs of these numbers; how many states they were crashed in.
+async fn numbered_batch(numbers: &[u64]) -> u64 {
+    let drawn = numbers.iter().zip(0..).map(|(n, index)| Program::draw(index, mix(super::seed(), *n))).collect();
+    match batch(drawn).await {
+        Ok(tried) => tried,
+        Err(Wrong { programs, why }) => {
+            let which: Vec<u64> = programs.iter().map(|p| numbers[*p as usize]).collect();
+            let seed = super::seed();
+            let (one, first, last) = (which[0], numbers[0], numbers[numbers.len() - 1]);
+            panic!(
+                "{why}\nprograms {which:?}\nalone: ABIDE_SEED={seed} ABIDE_PROGRAM={one}, among its neighbours: ABIDE_PROGRAM={first}-{last}"
+            );
         }
     }
-    println!("{points} programs x crash points ({programs} programs): 0 divergences");
 }
 
 /// The programs that somebody wants to see: `12`, or `0-19`.
@@ -113,6 +127,9 @@ async fn batch(programs: Vec<Program>) -> Result<u64, Wrong> {
         };
         tape.lay(&cut, &db, &keep);
         let mut crashed = Drive::open(&db, programs.clone(), cut.clock, true).await;
+        // Who took a signal that was kept, no journal tells: a run that sleeps would have to be woken to know.
+        let taken = whole.world.state.lock().unwrap().taken.clone();
+        crashed.world.state.lock().unwrap().taken.extend(taken);
         let wrong = |why: String| Wrong {
             programs: which.iter().copied().collect(),
             why: format!("crashed after commit {at}: {why}"),

@@ -132,7 +132,7 @@ impl<'a> Oracle<'a> {
         let clock = self.clock;
         let run = self.runs.get_mut(&number).unwrap();
         let before = run.cell.lock().unwrap().now;
-        run.cell = Arc::new(Mutex::new(Inside { now: clock.max(before), ..Inside::default() }));
+        run.cell = Arc::new(Mutex::new(Inside { run: number, now: clock.max(before), ..Inside::default() }));
         let ops = Plain(run.cell.clone());
         run.future = Some(Box::pin(generation(ops, spec, run.generation, acc)));
         let g = run.generation;

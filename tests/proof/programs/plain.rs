@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, select_all};
 
-use super::ast::{Kind, Node, StepSpec, child_uid};
+use super::ast::{Kind, Node, StepSpec, child_uid, in_lane};
 use super::book::{Asked, Decision, Told};
 use super::flow::{Code, Generation, Ops, Out, eval};
 
@@ -32,6 +33,7 @@ pub(super) struct Leaf {
 
 #[derive(Default)]
 pub(super) struct Inside {
+    pub(super) run: u32,
     pub(super) leaves: BTreeMap<u32, Leaf>,
     pub(super) revealed: Option<u32>,
     pub(super) seq: u64,
@@ -65,7 +67,9 @@ impl Future for Wait {
             self.made = true;
             let mut is = self.is.clone();
             match &mut is {
-                Is::Timer { due } | Is::Signal { due: Some(due), .. } => *due += inside.now,
+                Is::Timer { due } | Is::Signal { due: Some(due), .. } => {
+                    *due = inside.now + in_lane(inside.run, inside.now, *due as u64) as i64;
+                }
                 _ => {}
             }
             let leaf = Leaf { is, fresh: true, settled: None, awaited: true, waker: cx.waker().clone() };
@@ -155,6 +159,28 @@ impl Ops for Plain {
             drop(rest);
             (first, out)
         })
+    }
+}
+
+/// Whether somebody asked for another poll.
+#[derive(Default)]
+struct Bell(AtomicBool);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Polls until nothing in it asks to be polled again, as a `FuturesUnordered` does that has looked at much.
+fn poll_to_rest<T>(future: &mut BoxFuture<'static, T>) -> Poll<T> {
+    let bell = Arc::new(Bell::default());
+    let waker = bell.clone().into();
+    loop {
+        let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+        if polled.is_ready() || !bell.0.swap(false, Ordering::SeqCst) {
+            return polled;
+        }
     }
 }
 
@@ -250,10 +276,9 @@ impl Run {
     /// Lets it run until nothing more happens; what it came to, if it ended.
     pub(super) fn rest(&mut self) -> Option<Out> {
         let mut over = None;
-        let mut cx = Context::from_waker(Waker::noop());
         loop {
             if let Some(future) = &mut self.future
-                && let Poll::Ready(out) = future.as_mut().poll(&mut cx)
+                && let Poll::Ready(out) = poll_to_rest(future)
             {
                 self.future = None;
                 over = Some(out);

@@ -34,6 +34,8 @@ pub(super) struct Outside {
     /// Steps that had an outcome then.
     pub(super) over: BTreeSet<(u32, u32)>,
     pub(super) faults: Vec<String>,
+    /// The signals that waiters took, by value.
+    pub(super) taken: HashMap<(u32, u32), u64>,
 }
 
 pub(super) struct Gate {
@@ -67,6 +69,11 @@ impl World {
     pub(super) fn here(&self, p: u32, uid: u32) -> BoxFuture<'static, Result<u64>> {
         let value = value_of(self.programs[p as usize].seed, uid);
         Box::pin(async move { Ok(value) })
+    }
+
+    /// A waiter took a signal. Of one that was kept for it no journal tells.
+    pub(super) fn took(&self, p: u32, uid: u32, value: u64) {
+        self.state.lock().unwrap().taken.insert((p, uid), value);
     }
 
     /// An attempt starts: may it? Then it waits to be told what it comes to.
