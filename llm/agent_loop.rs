@@ -56,7 +56,7 @@ pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: String) -> Result<
             Move::Call(mut plans) => {
                 limit.hold_back(&mut plans);
                 let told = talk.carry_out(plans).await?;
-                prompt.turns.extend(tell(reply, told, &mut sessions));
+                prompt.turns.extend(tell(&talk.model, reply, told, &mut sessions));
             }
         }
     }
@@ -83,12 +83,13 @@ fn model(agent: &Agent) -> Result<Arc<ModelConfig>> {
 }
 
 /// What is added to the conversation after a turn with calls.
-fn tell(reply: Reply, told: Vec<Told>, sessions: &mut Sessions) -> [Turn; 2] {
-    let replies = reply.tool_calls.into_iter().zip(told).map(|(call, mut told)| {
+fn tell(model: &ModelConfig, reply: Reply, told: Vec<Told>, sessions: &mut Sessions) -> [Turn; 2] {
+    let replies = reply.tool_calls.iter().zip(told).map(|(call, mut told)| {
         sessions.note(&mut told);
-        told.reply(call.id)
+        told.reply(call.id.clone())
     });
-    [Turn::Assistant(reply.assistant), Turn::ToolResults(replies.collect())]
+    let results = Turn::ToolResults(replies.collect());
+    [reply.into_turn(model), results]
 }
 
 impl Conversation<'_> {
@@ -110,7 +111,7 @@ impl Conversation<'_> {
         };
         Prompt {
             system: (!instructions.is_empty()).then(|| instructions.to_owned()),
-            turns: vec![Turn::User(input)],
+            turns: vec![input.into()],
             tools: tools.iter().map(decl).collect(),
             max_tokens: self.model.max_tokens,
             temperature: self.model.temperature,
@@ -119,7 +120,7 @@ impl Conversation<'_> {
     }
 
     async fn ask(&self, prompt: &Prompt) -> Result<Reply> {
-        let body = wire::request(self.model.provider, &self.model.model, prompt)?;
+        let body = wire::request(&self.model, prompt)?;
         let (host, model) = (self.host.clone(), self.model.clone());
         let call = move |body: Value| {
             let (host, model) = (host.clone(), model.clone());

@@ -5,7 +5,7 @@ use abide_engine::{Error, terminal};
 
 use crate::agent::Agent;
 use crate::tools::{Policy, ToolCall, ToolSpec};
-use crate::wire::{CallRequest, Prompt, Reply, Stop, ToolChoice, Turn};
+use crate::wire::{CallRequest, Prompt, Reply, Stop, ToolChoice};
 
 /// What the model is told in its last turn, if it has called tools before.
 const CONCLUDE: &str = "You have used up your calls of tools. Do not call any more: give your final answer now, from what you know so far.";
@@ -32,7 +32,7 @@ pub(crate) enum Plan<'t> {
 pub(crate) fn conclude(prompt: &mut Prompt) {
     prompt.tool_choice = ToolChoice::None;
     if prompt.turns.len() > 1 {
-        prompt.turns.push(Turn::User(CONCLUDE.to_owned()));
+        prompt.turns.push(CONCLUDE.into());
     }
 }
 
@@ -96,6 +96,7 @@ pub(crate) fn answer_text(agent: &Agent, reply: &Reply, turns: u32) -> Result<St
                 tools.join(", ")
             )
         }
+        Stop::Paused => format!("the model of agent `{name}` paused without a text"),
         Stop::Other(why) => format!("the model of agent `{name}` stopped without a text ({why})"),
         Stop::End | Stop::ToolUse => format!("the model of agent `{name}` answered nothing"),
     }))
@@ -108,6 +109,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::model::{ModelConfig, Provider};
     use crate::wire::Usage;
 
     fn spec(name: &str, policy: Policy) -> ToolSpec {
@@ -210,11 +212,11 @@ mod tests {
 
     #[test]
     fn only_who_has_spoken_is_told_to_conclude() {
-        let mut prompt = Prompt { turns: vec![Turn::User("Hi".into())], ..Prompt::default() };
+        let mut prompt = Prompt { turns: vec!["Hi".into()], ..Prompt::default() };
         conclude(&mut prompt);
         assert_eq!((prompt.turns.len(), prompt.tool_choice), (1, ToolChoice::None));
-        prompt.turns.push(Turn::Assistant(Value::Null));
+        prompt.turns.push(reply("Hm", Stop::ToolUse, &[]).into_turn(&ModelConfig::new(Provider::Openai, "m")));
         conclude(&mut prompt);
-        assert_eq!(prompt.turns.last(), Some(&Turn::User(CONCLUDE.into())));
+        assert_eq!(prompt.turns.last(), Some(&CONCLUDE.into()));
     }
 }

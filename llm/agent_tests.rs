@@ -207,7 +207,8 @@ fn an_agent_without_servers_just_answers_and_says_if_it_was_cut_off() {
     assert_eq!((answer.text(), &answer.stop, answer.is_complete()), ("Once upon a", &Stop::Truncated, false));
     assert_eq!(
         sim.seen.lock().unwrap().asked[0].1,
-        json!({"model": "m", "messages": [{"role": "user", "content": "Question?"}]})
+        json!({"model": "m", "messages": [{"role": "user", "content": "Question?"}],
+               "stream": true, "stream_options": {"include_usage": true}})
     );
 }
 

@@ -1,19 +1,25 @@
-//! What a model is told of a tool's result: text, cut to a length. Pure functions of what the journal holds; they never
-//! change the result itself.
+//! What a model is told of a tool's result: text, cut to a length, and the images that every provider takes. Pure functions of what
+//! the journal holds; they never change the result itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::wire::ToolReply;
+use crate::wire::{Part, Source, ToolReply};
 
 /// Where `abide-mcp` puts the id of the server's connection into a `CallToolResult`.
 const SESSION: &str = "/_meta/io.abide~1session";
 
+/// The images that every provider with eyes takes. Another one would make it refuse the whole conversation.
+const IMAGES: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
+
+/// The most bytes of an image in base64: Anthropic's limit, the lowest.
+const IMAGE_BYTES: usize = 5 << 20;
+
 /// What the model is told of one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Told {
-    pub(crate) text: String,
+    pub(crate) content: Vec<Part>,
     pub(crate) is_error: bool,
     /// The server and the id of its connection, if the result names one.
     pub(crate) session: Option<(String, String)>,
@@ -22,23 +28,32 @@ pub(crate) struct Told {
 impl Told {
     /// That the call was not made, or failed. The text says so itself, as not every wire has a place for it.
     pub(crate) fn error(text: &str) -> Self {
-        Self { text: format!("Error: {text}"), is_error: true, session: None }
+        let mut told = Self { content: vec![text.into()], is_error: true, session: None };
+        told.begin_with("Error: ");
+        told
     }
 
-    /// A `CallToolResult` of `server`, at most `most` characters of it.
+    /// A `CallToolResult` of `server`, at most `most` characters of its text.
     pub(crate) fn of_result(server: &str, result: &Value, most: usize) -> Self {
-        let text = cut(text_of(result), most);
-        let mut told = match result.get("isError") {
-            Some(Value::Bool(true)) => Self::error(&text),
-            _ => Self { text, is_error: false, session: None },
-        };
+        let mut told = Self { content: cut(parts_of(result), most), is_error: false, session: None };
+        if result.get("isError") == Some(&Value::Bool(true)) {
+            told.is_error = true;
+            told.begin_with("Error: ");
+        }
         let id = result.pointer(SESSION);
         told.session = id.map(|id| (server.to_owned(), id.as_str().map_or_else(|| id.to_string(), str::to_owned)));
         told
     }
 
+    fn begin_with(&mut self, words: &str) {
+        match self.content.first_mut() {
+            Some(Part::Text(text)) => text.insert_str(0, words),
+            _ => self.content.insert(0, words.trim_end().into()),
+        }
+    }
+
     pub(crate) fn reply(self, call_id: String) -> ToolReply {
-        ToolReply { call_id, text: self.text, is_error: self.is_error }
+        ToolReply { call_id, content: self.content, is_error: self.is_error }
     }
 }
 
@@ -62,64 +77,108 @@ impl Sessions {
         let seen = self.0.entry(server.clone()).or_default();
         let known_before = !seen.is_empty();
         if seen.insert(id) && known_before {
-            told.text = format!(
-                "[Note: the server `{server}` was started anew since your last call; what it kept in memory is lost.]\n{}",
-                told.text
-            );
+            told.begin_with(&format!(
+                "[Note: the server `{server}` was started anew since your last call; what it kept in memory is lost.]\n"
+            ));
         }
     }
 }
 
+/// A result in words alone: an image is named in its place.
 pub(crate) fn text_of(result: &Value) -> String {
+    parts_of(result).iter().map(Part::named).collect::<Vec<_>>().join("\n")
+}
+
+/// Texts that follow each other are one part.
+fn parts_of(result: &Value) -> Vec<Part> {
     let Some(result) = result.as_object() else {
-        return result.as_str().map_or_else(|| result.to_string(), str::to_owned);
+        return vec![Part::Text(result.as_str().map_or_else(|| result.to_string(), str::to_owned))];
     };
     let items = result.get("content").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let mut has_text = false;
-    let mut parts: Vec<String> = items.iter().map(|item| part(item, &mut has_text)).collect();
+    let mut parts: Vec<Part> = items.iter().map(|item| part(item, &mut has_text)).collect();
     match result.get("structuredContent") {
-        Some(structured) if !has_text && !structured.is_null() => parts.insert(0, structured.to_string()),
+        Some(structured) if !has_text && !structured.is_null() => parts.insert(0, structured.to_string().into()),
         _ => {}
     }
-    parts.retain(|part| !part.is_empty());
-    if parts.is_empty() { "(the tool gave no output)".to_owned() } else { parts.join("\n") }
+    let mut joined: Vec<Part> = Vec::new();
+    for part in parts {
+        match (joined.last_mut(), part) {
+            (_, Part::Text(text)) if text.is_empty() => {}
+            (Some(Part::Text(before)), Part::Text(text)) => {
+                before.push('\n');
+                before.push_str(&text);
+            }
+            (_, part) => joined.push(part),
+        }
+    }
+    if joined.is_empty() { vec!["(the tool gave no output)".into()] } else { joined }
 }
 
-/// One content block: its text, or what it is called.
-fn part(item: &Value, has_text: &mut bool) -> String {
+/// One content block: its text, the image if it can be shown, or what it is called.
+fn part(item: &Value, has_text: &mut bool) -> Part {
     let at = |pointer: &str| item.pointer(pointer).and_then(Value::as_str);
     let or_unknown = |text: Option<&str>| text.unwrap_or("of an unknown type").to_owned();
     match at("/type") {
         Some("text") => {
             let text = at("/text").unwrap_or_default();
             *has_text |= !text.is_empty();
-            text.to_owned()
+            text.into()
         }
+        Some("image") => match (at("/mimeType"), at("/data")) {
+            (Some(mime), Some(data)) if can_be_shown(mime, data) => {
+                Part::Image { mime: mime.to_owned(), source: Source::Base64(data.to_owned()) }
+            }
+            (mime, _) => format!("[image omitted: {}]", or_unknown(mime)).into(),
+        },
         Some("resource") => {
             let uri = at("/resource/uri").unwrap_or("without an address");
             match at("/resource/text") {
                 Some(text) => {
                     *has_text = true;
-                    format!("[resource {uri}]\n{text}")
+                    format!("[resource {uri}]\n{text}").into()
                 }
-                None => format!("[resource omitted: {uri}, {}]", or_unknown(at("/resource/mimeType"))),
+                None => format!("[resource omitted: {uri}, {}]", or_unknown(at("/resource/mimeType"))).into(),
             }
         }
         Some("resource_link") => {
-            format!("[link to a resource: {} {}]", at("/name").unwrap_or_default(), at("/uri").unwrap_or_default())
+            let (name, uri) = (at("/name").unwrap_or_default(), at("/uri").unwrap_or_default());
+            format!("[link to a resource: {name} {uri}]").into()
         }
-        Some(kind) => format!("[{kind} omitted: {}]", or_unknown(at("/mimeType"))),
-        None => "[content of an unknown type omitted]".to_owned(),
+        Some(kind) => format!("[{kind} omitted: {}]", or_unknown(at("/mimeType"))).into(),
+        None => "[content of an unknown type omitted]".into(),
     }
 }
 
-/// The first `most` characters, and how much was cut.
-fn cut(mut text: String, most: usize) -> String {
-    let Some((end, _)) = text.char_indices().nth(most) else { return text };
-    let all = text.chars().count();
-    text.truncate(end);
-    let left_out = all - most;
-    text + &format!("\n[cut off: {left_out} of {all} characters are not shown; ask for less at a time]")
+/// What a provider would refuse would end the run.
+fn can_be_shown(mime: &str, data: &str) -> bool {
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    IMAGES.contains(&mime) && (1..=IMAGE_BYTES).contains(&data.len()) && data.bytes().all(is_base64)
+}
+
+/// The first `most` characters of the texts, and how much was cut. Behind the cut nothing is shown, images neither.
+fn cut(parts: Vec<Part>, most: usize) -> Vec<Part> {
+    let length = |part: &Part| if let Part::Text(text) = part { text.chars().count() } else { 0 };
+    let all: usize = parts.iter().map(length).sum();
+    let mut left = most;
+    let mut shown = Vec::new();
+    for part in parts {
+        let long = length(&part);
+        match part {
+            Part::Text(mut text) if long > left => {
+                let end = text.char_indices().nth(left).map_or(text.len(), |(end, _)| end);
+                text.truncate(end);
+                let cut = all - most;
+                shown.push(Part::Text(
+                    text + &format!("\n[cut off: {cut} of {all} characters are not shown; ask for less at a time]"),
+                ));
+                return shown;
+            }
+            part => shown.push(part),
+        }
+        left -= long;
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -129,8 +188,12 @@ mod tests {
 
     use super::*;
 
+    fn in_words(told: &Told) -> String {
+        told.content.iter().map(Part::named).collect::<Vec<_>>().join("\n")
+    }
+
     fn told(result: &Value) -> String {
-        Told::of_result("s", result, 1_000).text
+        in_words(&Told::of_result("s", result, 1_000))
     }
 
     #[test]
@@ -167,9 +230,31 @@ mod tests {
     #[test]
     fn long_results_are_cut_by_characters_and_say_so() {
         let result = json!({"content": [{"type": "text", "text": "é".repeat(12)}]});
-        assert_eq!(Told::of_result("s", &result, 12).text, "é".repeat(12));
-        let text = Told::of_result("s", &result, 10).text;
+        assert_eq!(in_words(&Told::of_result("s", &result, 12)), "é".repeat(12));
+        let text = in_words(&Told::of_result("s", &result, 10));
         assert!(text.starts_with(&format!("{}\n[cut off: 2 of 12 characters", "é".repeat(10))), "{text}");
+    }
+
+    #[test]
+    fn images_are_kept_in_their_place_if_every_provider_takes_them() {
+        let image = |mime: &str, data: &str| json!({"type": "image", "data": data, "mimeType": mime});
+        let text = |text: &str| json!({"type": "text", "text": text});
+        let shown = Part::Image { mime: "image/png".into(), source: Source::Base64("AAAA".into()) };
+        let result = json!({"content": [text("a"), text("b"), image("image/png", "AAAA"), text("c")]});
+        let told = Told::of_result("s", &result, 99);
+        assert_eq!(told.content, ["a\nb".into(), shown.clone(), "c".into()]);
+        assert_eq!(text_of(&result), "a\nb\n[image omitted: image/png]\nc");
+        let failed = Told::of_result("s", &json!({"content": [image("image/png", "AAAA")], "isError": true}), 99);
+        assert_eq!(failed.content, ["Error:".into(), shown]);
+        let long = "A".repeat(IMAGE_BYTES + 1);
+        for (mime, data) in
+            [("image/tiff", "AAAA"), ("image/png", ""), ("image/png", "no base64!"), ("image/png", &long)]
+        {
+            let told = Told::of_result("s", &json!({"content": [image(mime, data)]}), 99);
+            assert_eq!(told.content, [format!("[image omitted: {mime}]").into()]);
+        }
+        let cut = Told::of_result("s", &json!({"content": [text("abc"), image("image/png", "AAAA")]}), 2);
+        assert!(matches!(cut.content.as_slice(), [Part::Text(text)] if text.starts_with("ab\n[cut off: 1 of 3")));
     }
 
     #[test]
@@ -182,8 +267,9 @@ mod tests {
             let mut told =
                 Told::of_result(server, &json!({"content": [{"type": "text", "text": "ok"}], "_meta": meta}), 99);
             sessions.note(&mut told);
-            assert_eq!(told.text != "ok", noted, "{server} {id:?}: {}", told.text);
-            assert!(told.text.ends_with("ok"));
+            let text = in_words(&told);
+            assert_eq!(text != "ok", noted, "{server} {id:?}: {text}");
+            assert!(text.ends_with("ok"));
         }
     }
 

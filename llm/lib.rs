@@ -57,5 +57,6 @@ pub use stream::Delta;
 pub use tls::http_client;
 pub use tools::{BoxFuture, Policy, ToolCall, ToolSpec, Tools};
 pub use wire::{
-    CallRequest, Prompt, Reply, Stop, ToolChoice, ToolDecl, ToolReply, Turn, Usage, WireError, parse, request,
+    Assistant, CallRequest, Origin, Part, Prompt, Reply, Source, Stop, ToolChoice, ToolDecl, ToolReply, Turn, Usage,
+    WireError, parse, request,
 };

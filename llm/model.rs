@@ -15,19 +15,23 @@ const TIMEOUT_S: u64 = 600;
 const IDLE_TIMEOUT_S: u64 = 120;
 
 /// The wire that is spoken. (The vendor is a matter of `base_url`: many speak `openai`.)
+///
+/// Azure is `openai` or `openai-responses` with the deployment's address (`.../openai/deployments/NAME?api-version=DATE`, or
+/// `.../openai/v1`); its key goes into the header `api-key` there. Bedrock and Vertex are reached through their endpoints that speak
+/// `openai` or `anthropic` with a key or token in a header: abide does not sign requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Provider {
     /// `OpenAI` Chat Completions.
     Openai,
-    /// `OpenAI` Responses. Not yet built.
+    /// `OpenAI` Responses.
     OpenaiResponses,
     /// Anthropic Messages.
     Anthropic,
-    /// Gemini `generateContent`. Not yet built.
+    /// Gemini `generateContent`.
     Gemini,
-    /// Ollama's own `api/chat`. Not yet built.
+    /// Ollama's own `/api/chat`.
     Ollama,
 }
 
@@ -70,9 +74,14 @@ pub struct ModelConfig {
     /// has, only `timeout_s` counts: it may be reading a long prompt, or reasoning without showing it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout_s: Option<u64>,
-    /// Is the answer asked for as a stream? It is without this; for endpoints that cannot, `false`.
+    /// Is the answer asked for as a stream? [`ModelConfig::new`] says yes; for endpoints that cannot, `false`. What was pinned
+    /// without this was asked for whole, and still is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<bool>,
+    /// Is the provider told what to keep in its cache? Only Anthropic wants to be: [`ModelConfig::new`] says yes there; for
+    /// endpoints that refuse the marks, `false`. What was pinned without this has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<bool>,
     /// Further headers; one of these replaces a header that abide would send itself.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, SecretRef>,
@@ -90,15 +99,14 @@ impl ModelConfig {
             temperature: None,
             timeout_s: None,
             idle_timeout_s: None,
-            stream: None,
+            stream: Some(true),
+            cache: (provider == Provider::Anthropic).then_some(true),
             headers: BTreeMap::new(),
         }
     }
 
     /// The entry for `anthropic/NAME`, `openai/NAME`, `gemini/NAME` or `ollama/NAME`, with the vendor's usual environment
     /// variables as references; `None` for any other name.
-    ///
-    /// Gemini and Ollama are reached through the Chat Completions endpoints that both of them offer.
     pub fn from_vendor_name(name: &str) -> Option<Self> {
         let (vendor, model) = name.split_once('/')?;
         if model.is_empty() {
@@ -110,11 +118,11 @@ impl ModelConfig {
             }
             "openai" => (Provider::Openai, "${OPENAI_BASE_URL:-https://api.openai.com/v1}", Some("OPENAI_API_KEY")),
             "gemini" => (
-                Provider::Openai,
-                "${GEMINI_BASE_URL:-https://generativelanguage.googleapis.com/v1beta/openai}",
+                Provider::Gemini,
+                "${GEMINI_BASE_URL:-https://generativelanguage.googleapis.com/v1beta}",
                 Some("GEMINI_API_KEY"),
             ),
-            "ollama" => (Provider::Openai, "${OLLAMA_HOST:-http://127.0.0.1:11434}/v1", None),
+            "ollama" => (Provider::Ollama, "${OLLAMA_HOST:-http://127.0.0.1:11434}", None),
             _ => return None,
         };
         Some(Self {
@@ -146,7 +154,18 @@ impl ModelConfig {
 
     /// Is the answer asked for as a stream?
     pub fn streams(&self) -> bool {
-        self.stream.unwrap_or(true)
+        self.stream.unwrap_or(false)
+    }
+
+    /// Is the provider told what to keep in its cache?
+    pub fn caches(&self) -> bool {
+        self.provider == Provider::Anthropic && self.cache.unwrap_or(false)
+    }
+
+    /// Is it a deployment on Azure? Then the model's name says nothing of what it is.
+    pub(crate) fn is_azure(&self) -> bool {
+        let url = self.base_url_template();
+        [".azure.com", "api-version=", "AZURE"].iter().any(|mark| url.contains(mark))
     }
 
     /// Tells the redactor the values of the key and the headers, as far as they are set. Best done before anything is
@@ -173,8 +192,30 @@ mod tests {
             "api_key": "${LOCAL_KEY:-none}", "headers": {"x-team": {"file": "abide.toml", "key": "models.local.headers.x-team"}},
         });
         let model: ModelConfig = serde_json::from_value(entry.clone()).unwrap();
-        assert_eq!(model.timeout_s(), 600);
+        assert_eq!((model.timeout_s(), model.streams(), model.caches()), (600, false, false));
         assert_eq!(serde_json::to_value(&model).unwrap(), entry);
+    }
+
+    #[test]
+    fn new_entries_stream_and_anthropic_caches() {
+        let of = |provider| ModelConfig::new(provider, "m");
+        assert!(of(Provider::Openai).streams() && !of(Provider::Openai).caches());
+        assert!(of(Provider::Anthropic).streams() && of(Provider::Anthropic).caches());
+        let off = ModelConfig { stream: Some(false), cache: Some(false), ..of(Provider::Anthropic) };
+        assert!(!off.streams() && !off.caches());
+    }
+
+    #[test]
+    fn azure_is_known_by_its_address() {
+        for (base_url, azure) in [
+            ("https://x.openai.azure.com/openai/deployments/d?api-version=2024-10-21", true),
+            ("https://gateway.example/d?api-version=2024-10-21", true),
+            ("${AZURE_OPENAI_ENDPOINT}/openai/v1", true),
+            ("https://api.openai.com/v1", false),
+        ] {
+            let model = ModelConfig { base_url: Some(base_url.into()), ..ModelConfig::new(Provider::Openai, "d") };
+            assert_eq!(model.is_azure(), azure, "{base_url}");
+        }
     }
 
     #[test]
@@ -197,8 +238,10 @@ mod tests {
         assert_eq!((model.provider, model.model.as_str()), (Provider::Openai, "org/name"));
         assert_eq!(model.base_url_template(), "${OPENAI_BASE_URL:-https://api.openai.com/v1}");
 
-        assert_eq!(ModelConfig::from_vendor_name("ollama/m").unwrap().api_key, None);
-        assert!(ModelConfig::from_vendor_name("gemini/m").is_some());
+        let model = ModelConfig::from_vendor_name("ollama/m").unwrap();
+        assert_eq!((model.provider, model.api_key), (Provider::Ollama, None));
+        let model = ModelConfig::from_vendor_name("gemini/m").unwrap();
+        assert_eq!((model.provider, model.api_key), (Provider::Gemini, Some(SecretRef::variable("GEMINI_API_KEY"))));
         for name in ["local", "openai/", "/m", "other/m", ""] {
             assert_eq!(ModelConfig::from_vendor_name(name), None, "{name}");
         }

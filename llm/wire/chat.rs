@@ -1,28 +1,17 @@
-//! `OpenAI` Chat Completions, as `OpenAI` and the many servers that speak it spell it. It never sends anything.
+//! `OpenAI` Chat Completions, as `OpenAI`, Azure and the many servers that speak it spell it. It never sends anything.
 
+use abide_engine::Error;
 use serde_json::{Map, Value, json};
 
-use super::{CallRequest, Prompt, Reply, Stop, ToolChoice, ToolDecl, Turn, Usage, missing_stop, parts};
+use super::history::{Call, Step, steps};
+use super::parts::{self, Unread};
+use super::{CallRequest, Part, Prompt, Reply, Source, Stop, ToolChoice, ToolDecl, Usage};
+use crate::model::{ModelConfig, Provider};
 
-pub(super) fn request(model: &str, prompt: &Prompt) -> Value {
-    let mut messages = Vec::new();
-    if let Some(system) = &prompt.system {
-        messages.push(json!({"role": "system", "content": system}));
-    }
-    for turn in &prompt.turns {
-        match turn {
-            Turn::User(text) => messages.push(json!({"role": "user", "content": text})),
-            Turn::Assistant(message) => messages.push(message.clone()),
-            Turn::ToolResults(replies) => messages.extend(
-                replies
-                    .iter()
-                    .map(|reply| json!({"role": "tool", "tool_call_id": reply.call_id, "content": reply.text})),
-            ),
-        }
-    }
+pub(super) fn request(model: &ModelConfig, prompt: &Prompt) -> Result<Value, Error> {
     let mut body = Map::new();
-    body.insert("model".to_owned(), json!(model));
-    body.insert("messages".to_owned(), Value::Array(messages));
+    body.insert("model".to_owned(), json!(model.model));
+    body.insert("messages".to_owned(), messages(model, prompt)?);
     // To conclude, the tools are left out: small models call what they see, whatever `tool_choice` says.
     if !prompt.tools.is_empty() && prompt.tool_choice != ToolChoice::None {
         body.insert("tools".to_owned(), prompt.tools.iter().map(tool).collect());
@@ -35,7 +24,73 @@ pub(super) fn request(model: &str, prompt: &Prompt) -> Value {
     if let Some(temperature) = prompt.temperature {
         body.insert("temperature".to_owned(), json!(temperature));
     }
-    Value::Object(body)
+    if model.streams() {
+        body.insert("stream".to_owned(), json!(true));
+        body.insert("stream_options".to_owned(), json!({"include_usage": true}));
+    }
+    Ok(Value::Object(body))
+}
+
+fn messages(model: &ModelConfig, prompt: &Prompt) -> Result<Value, Error> {
+    let mut messages = Vec::new();
+    if let Some(system) = &prompt.system {
+        messages.push(json!({"role": "system", "content": system}));
+    }
+    for step in steps(model, &prompt.turns) {
+        match step {
+            Step::User(parts) => messages.push(json!({"role": "user", "content": content(parts)?})),
+            Step::Verbatim(message) => messages.push(message.clone()),
+            Step::Rebuilt { text, calls } => messages.push(rebuilt(text, &calls)),
+            // A tool's message holds nothing but text.
+            Step::Results(replies) => messages.extend(
+                replies
+                    .iter()
+                    .map(|told| json!({"role": "tool", "tool_call_id": told.id, "content": told.reply.in_words()})),
+            ),
+        }
+    }
+    Ok(Value::Array(messages))
+}
+
+fn rebuilt(text: &str, calls: &[Call<'_>]) -> Value {
+    if calls.is_empty() {
+        return json!({"role": "assistant", "content": text});
+    }
+    let content = if text.is_empty() { Value::Null } else { json!(text) };
+    let calls = calls.iter().map(|call| {
+        let function = json!({"name": call.name, "arguments": call.arguments.to_string()});
+        json!({"id": call.id, "type": "function", "function": function})
+    });
+    json!({"role": "assistant", "content": content, "tool_calls": calls.collect::<Vec<_>>()})
+}
+
+/// A text as it is, which every server knows; anything else in parts.
+fn content(parts: &[Part]) -> Result<Value, Error> {
+    match parts {
+        [] => Ok(json!("")),
+        [Part::Text(text)] => Ok(json!(text)),
+        parts => parts.iter().map(part).collect(),
+    }
+}
+
+fn part(part: &Part) -> Result<Value, Error> {
+    Ok(match part {
+        Part::Text(text) => json!({"type": "text", "text": text}),
+        Part::Image { mime, source } => {
+            let url = match source {
+                Source::Base64(data) => parts::data_url(mime, data),
+                Source::Url(url) => url.clone(),
+            };
+            json!({"type": "image_url", "image_url": {"url": url}})
+        }
+        Part::Document { mime, name, source: Source::Base64(data) } if mime == "application/pdf" => {
+            json!({"type": "file", "file": {"filename": name, "file_data": parts::data_url(mime, data)}})
+        }
+        Part::Document { .. } => {
+            let instead = "give it a PDF in base64, or the document's text";
+            return Err(parts::cannot(Provider::Openai, part, instead));
+        }
+    })
 }
 
 fn tool(tool: &ToolDecl) -> Value {
@@ -43,23 +98,23 @@ fn tool(tool: &ToolDecl) -> Value {
     json!({"type": "function", "function": function})
 }
 
-/// `OpenAI`'s reasoning models refuse `max_tokens`; most other servers know nothing else.
-fn most_tokens_key(model: &str) -> &'static str {
-    let name = model.rsplit('/').next().unwrap_or(model);
+/// `OpenAI`'s reasoning models refuse `max_tokens`; most other servers know nothing else. On Azure the name is the deployment's and
+/// tells nothing, and all its models of today take the new key.
+fn most_tokens_key(model: &ModelConfig) -> &'static str {
+    let name = model.model.rsplit('/').next().unwrap_or_default();
     let version = |prefix| name.strip_prefix(prefix).and_then(|rest: &str| rest.chars().next()?.to_digit(10));
-    if version("o").is_some() || version("gpt-").is_some_and(|major| major >= 5) {
+    if model.is_azure() || version("o").is_some() || version("gpt-").is_some_and(|major| major >= 5) {
         "max_completion_tokens"
     } else {
         "max_tokens"
     }
 }
 
-/// The error says what is missing.
-pub(super) fn parse(body: &Value) -> Result<Reply, &'static str> {
+pub(super) fn parse(body: &Value) -> Result<Reply, Unread> {
     let choice = body.pointer("/choices/0").ok_or("choices[0]")?;
     let mut assistant = choice.get("message").filter(|message| message.is_object()).ok_or("message")?.clone();
     let refusal = parts::text_at(&assistant, "refusal").to_owned();
-    let mut text = content(&assistant);
+    let mut text = text(&assistant);
     let mut stop = stop(choice);
     if text.is_empty() && !refusal.is_empty() {
         text = refusal;
@@ -67,7 +122,7 @@ pub(super) fn parse(body: &Value) -> Result<Reply, &'static str> {
     }
     let tool_calls = match assistant.get_mut("tool_calls").and_then(Value::as_array_mut) {
         Some(calls) => {
-            parts::mend_ids(calls.iter_mut());
+            parts::mend_ids("id", calls.iter_mut());
             calls.iter_mut().map(call).collect::<Result<_, _>>()?
         }
         None => Vec::new(),
@@ -75,23 +130,24 @@ pub(super) fn parse(body: &Value) -> Result<Reply, &'static str> {
     if let Some(message) = assistant.as_object_mut() {
         message.entry("role").or_insert_with(|| json!("assistant"));
     }
-    Ok(Reply {
-        text,
-        tool_calls,
-        stop,
-        usage: Usage {
-            input_tokens: parts::count_at(body, "/usage/prompt_tokens"),
-            output_tokens: parts::count_at(body, "/usage/completion_tokens"),
-            cache_read_tokens: parts::count_at(body, "/usage/prompt_tokens_details/cached_tokens"),
-            cache_write_tokens: 0,
-        },
-        assistant,
-        model: body.get("model").and_then(Value::as_str).map(str::to_owned),
-    })
+    Ok(Reply { text, tool_calls, stop, usage: usage(body), assistant, model: parts::model_at(body, "model") })
+}
+
+/// `OpenAI`'s `prompt_tokens` includes what the cache served. `DeepSeek` has names of its own for that, `OpenRouter` one
+/// for what was stored.
+fn usage(body: &Value) -> Usage {
+    let count = |pointer| parts::count_at(body, pointer);
+    Usage {
+        input_tokens: count("/usage/prompt_tokens"),
+        output_tokens: count("/usage/completion_tokens"),
+        cache_read_tokens: count("/usage/prompt_tokens_details/cached_tokens")
+            .max(count("/usage/prompt_cache_hit_tokens")),
+        cache_write_tokens: count("/usage/prompt_tokens_details/cache_write_tokens"),
+    }
 }
 
 /// The message's content: a text, or a list of parts of which some are text.
-fn content(message: &Value) -> String {
+fn text(message: &Value) -> String {
     match message.get("content") {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Array(items)) => items.iter().map(|item| parts::text_at(item, "text")).collect(),
@@ -103,27 +159,20 @@ fn stop(choice: &Value) -> Stop {
     match parts::text_at(choice, "finish_reason") {
         "stop" => Stop::End,
         "tool_calls" | "function_call" => Stop::ToolUse,
-        "length" => Stop::Truncated,
+        // The second is Mistral's word for a full context.
+        "length" | "model_length" => Stop::Truncated,
         "content_filter" => Stop::Refused,
-        "" => missing_stop(),
-        other => Stop::Other(other.to_owned()),
+        other => Stop::other(other),
     }
 }
 
 fn call(call: &mut Value) -> Result<CallRequest, &'static str> {
     let id = parts::text_at(call, "id").to_owned();
-    let function = call.get_mut("function").and_then(Value::as_object_mut).ok_or("tool_calls[].function")?;
-    let name = function.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let given = function.get("arguments");
-    let arguments = parts::arguments(given);
-    // Servers that fill arguments into a chat template parse them when they come back, and fail for good on these.
-    let unfit = match given {
-        Some(Value::String(text)) if arguments.is_err() => Some(json!({"invalid_arguments": text}).to_string()),
-        Some(Value::String(text)) if text.trim().is_empty() => Some("{}".to_owned()),
-        _ => None,
-    };
-    if let Some(text) = unfit {
-        function.insert("arguments".to_owned(), Value::String(text));
-    }
-    Ok(CallRequest { id, name, arguments })
+    let function = call.get_mut("function").filter(|function| function.is_object()).ok_or("tool_calls[].function")?;
+    let name = parts::text_at(function, "name").to_owned();
+    Ok(CallRequest { id, name, arguments: parts::take_text(function, "arguments") })
 }
+
+#[cfg(test)]
+#[path = "chat_tests.rs"]
+mod tests;

@@ -1,152 +1,30 @@
 //! What is said to a model and what it answers, apart from how a vendor spells it. Pure functions: they never send anything.
 //!
-//! `chat` spells `OpenAI` Chat Completions, `messages` spells Anthropic Messages. What a model said goes back to it
-//! verbatim, as the wire's own JSON: signatures and reasoning that abide does not know survive.
+//! `prompt` and `reply` are the two sides as plain data. One file spells each wire: `chat` (`OpenAI` Chat Completions), `responses`
+//! (`OpenAI` Responses), `messages` (Anthropic Messages), `gemini` (`generateContent`), `ollama` (`/api/chat`). What a model said goes
+//! back to it verbatim, as the wire's own JSON: signatures and reasoning that abide does not know survive. `history` rebuilds it for
+//! another model.
 
 mod chat;
+mod gemini;
+mod history;
 mod messages;
+mod ollama;
 mod parts;
+mod prompt;
+mod reply;
+mod responses;
 
-use std::ops::AddAssign;
-
-use abide_engine::{Error, terminal};
-use serde::{Deserialize, Serialize};
+use abide_engine::Error;
 use serde_json::Value;
 
-use crate::model::Provider;
+pub use prompt::{Assistant, Origin, Part, Prompt, Source, ToolChoice, ToolDecl, ToolReply, Turn};
+pub use reply::{CallRequest, Reply, Stop, Usage};
 
-/// Everything that decides a request's body, but for the model's name.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Prompt {
-    /// The instructions.
-    pub system: Option<String>,
-    /// The conversation so far; it begins with a [`Turn::User`].
-    pub turns: Vec<Turn>,
-    /// The tools that the model may call.
-    pub tools: Vec<ToolDecl>,
-    /// May, must or must not it call one? Keep `tools` when asking it to conclude with [`ToolChoice::None`]: Anthropic
-    /// refuses a history of calls without them, and the others are not shown them.
-    pub tool_choice: ToolChoice,
-    /// The most tokens the answer may have.
-    pub max_tokens: Option<u32>,
-    /// The sampling temperature.
-    pub temperature: Option<f64>,
-}
+use crate::model::{ModelConfig, Provider};
+use parts::Unread;
 
-/// One piece of a conversation.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Turn {
-    /// What the user, or abide in their place, says.
-    User(String),
-    /// What the model said: a [`Reply::assistant`].
-    Assistant(Value),
-    /// What the tools that it called have answered, one reply for each call.
-    ToolResults(Vec<ToolReply>),
-}
-
-/// A tool's answer to one call.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ToolReply {
-    /// The [`CallRequest::id`] that this answers.
-    pub call_id: String,
-    /// The answer as text.
-    pub text: String,
-    /// Did the tool fail? (Chat Completions has no place for this: the text has to say it.)
-    pub is_error: bool,
-}
-
-/// A tool as the model is told of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ToolDecl {
-    /// Its name, within `[A-Za-z0-9_-]{1,64}`.
-    pub name: String,
-    /// What it does, or an empty string.
-    pub description: String,
-    /// The JSON schema of its arguments.
-    pub input_schema: Value,
-}
-
-/// May the model call tools in this turn?
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ToolChoice {
-    /// As it likes.
-    #[default]
-    Auto,
-    /// It may not.
-    None,
-    /// It has to.
-    Required,
-}
-
-/// What a model answered.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Reply {
-    /// Its text, or an empty string.
-    pub text: String,
-    /// The tools it calls, in its order; the ids are unique within the reply.
-    pub tool_calls: Vec<CallRequest>,
-    /// Why it stopped.
-    pub stop: Stop,
-    /// What it used.
-    pub usage: Usage,
-    /// What it said in the wire's own form, for a [`Turn::Assistant`]. Verbatim but for what would be refused on
-    /// sending it back: call ids that were missing or given twice, and arguments that are not JSON.
-    pub assistant: Value,
-    /// The model that answered, as the provider names it.
-    pub model: Option<String>,
-}
-
-/// One call of a tool that the model asks for.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CallRequest {
-    /// The provider's id for the call, or `call_0` and so on where it gave none.
-    pub id: String,
-    /// The tool's name as the model spelt it.
-    pub name: String,
-    /// The arguments, a JSON object; or what is wrong with them, to be told to the model.
-    pub arguments: Result<Value, String>,
-}
-
-/// Why a model stopped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Stop {
-    /// It has said everything.
-    End,
-    /// It waits for the tools it called.
-    ToolUse,
-    /// It reached `max_tokens` or the end of its context: the text is cut off, and so may be the last call.
-    Truncated,
-    /// It refused, or the provider's filter stopped it.
-    Refused,
-    /// Anything else, in the provider's word; `missing` where there was none.
-    Other(String),
-}
-
-/// Tokens used, zero where the provider does not say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Usage {
-    /// Tokens of the request, those read from and written to the provider's cache among them.
-    pub input_tokens: u64,
-    /// Tokens of the answer, reasoning among them.
-    pub output_tokens: u64,
-    /// Of the input, those read from the cache.
-    pub cache_read_tokens: u64,
-    /// Of the input, those written to the cache.
-    pub cache_write_tokens: u64,
-}
-
-impl AddAssign for Usage {
-    fn add_assign(&mut self, other: Self) {
-        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
-        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
-        self.cache_read_tokens = self.cache_read_tokens.saturating_add(other.cache_read_tokens);
-        self.cache_write_tokens = self.cache_write_tokens.saturating_add(other.cache_write_tokens);
-    }
-}
-
-/// Why a body with status 200 is no answer. Worth another attempt, but for [`WireError::NotBuilt`].
+/// Why a body with status 200 is no answer. Worth another attempt.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
@@ -166,45 +44,71 @@ pub enum WireError {
         /// How the body begins.
         start: String,
     },
-    /// The wire is known but not yet built.
-    #[error(
-        "the wire `{}` is not yet built: use provider = \"openai\" or \"anthropic\" with a base_url that speaks it",
-        .0.as_str()
-    )]
-    NotBuilt(Provider),
+    /// The model called a tool in a form that its own provider could not read.
+    #[error("the model called a tool in a form that cannot be read ({reason}): {start}")]
+    BadCall {
+        /// The provider's word for it.
+        reason: String,
+        /// How the body begins.
+        start: String,
+    },
+    /// The provider says in the body that it failed.
+    #[error("the {} endpoint failed ({code}): {message}", provider.as_str())]
+    Failed {
+        /// The wire that was spoken.
+        provider: Provider,
+        /// The provider's code, such as `server_error`; `unknown` where it gave none.
+        code: String,
+        /// The provider's words.
+        message: String,
+    },
 }
 
-/// The exact body of a request. A wire that is not yet built is a terminal error.
-pub fn request(provider: Provider, model: &str, prompt: &Prompt) -> Result<Value, Error> {
-    match provider {
-        Provider::Openai => Ok(chat::request(model, prompt)),
-        Provider::Anthropic => Ok(messages::request(model, prompt)),
-        Provider::OpenaiResponses | Provider::Gemini | Provider::Ollama => Err(terminal(WireError::NotBuilt(provider))),
+/// The exact body of a request.
+///
+/// | wire | images | documents | images in a tool's result |
+/// | --- | --- | --- | --- |
+/// | `openai` | base64, URL | PDF in base64 | named |
+/// | `openai-responses` | base64, URL | any in base64, URL | yes |
+/// | `anthropic` | base64, URL | PDF in base64, by URL; `text/plain` in base64 | yes, unless it is an error |
+/// | `gemini` | base64, URL | any in base64, URL | base64, since Gemini 3 |
+/// | `ollama` | base64 | no | named |
+///
+/// Anything else in a [`Turn::User`] is a terminal error that names the wire and what it cannot carry.
+pub fn request(model: &ModelConfig, prompt: &Prompt) -> Result<Value, Error> {
+    match model.provider {
+        Provider::Openai => chat::request(model, prompt),
+        Provider::OpenaiResponses => Ok(responses::request(model, prompt)),
+        Provider::Anthropic => messages::request(model, prompt),
+        Provider::Gemini => Ok(gemini::request(model, prompt)),
+        Provider::Ollama => ollama::request(model, prompt),
     }
 }
 
-/// Reads the body of an answer with status 200.
+/// Reads the body of an answer with status 200: what came whole, or what a stream was put together to.
 pub fn parse(provider: Provider, body: &Value) -> Result<Reply, WireError> {
     let parsed = match provider {
         Provider::Openai => chat::parse(body),
+        Provider::OpenaiResponses => responses::parse(body),
         Provider::Anthropic => messages::parse(body),
-        Provider::OpenaiResponses | Provider::Gemini | Provider::Ollama => return Err(WireError::NotBuilt(provider)),
+        Provider::Gemini => gemini::parse(body),
+        Provider::Ollama => ollama::parse(body),
     };
     let start = || quote(&body.to_string(), START);
-    let mut reply = parsed.map_err(|missing| WireError::NotAReply { provider, missing, start: start() })?;
+    let mut reply = parsed.map_err(|unread| match unread {
+        Unread::Missing(missing) => WireError::NotAReply { provider, missing, start: start() },
+        Unread::BadCall(reason) => WireError::BadCall { reason, start: start() },
+        Unread::Failed { code, message } => WireError::Failed { provider, code, message: quote(&message, START) },
+    })?;
     if reply.stop == Stop::End && !reply.tool_calls.is_empty() {
-        // Some servers that speak Chat Completions say `stop` here.
+        // Gemini and Ollama always say so, and some servers that speak Chat Completions.
         reply.stop = Stop::ToolUse;
     }
-    let ended = matches!(&reply.stop, Stop::End | Stop::ToolUse) || reply.stop == missing_stop();
+    let ended = matches!(&reply.stop, Stop::End | Stop::ToolUse) || reply.stop == Stop::missing();
     if ended && reply.tool_calls.is_empty() && reply.text.trim().is_empty() {
         return Err(WireError::Empty { start: start() });
     }
     Ok(reply)
-}
-
-fn missing_stop() -> Stop {
-    Stop::Other("missing".to_owned())
 }
 
 /// Characters of a body that an error quotes.

@@ -41,6 +41,7 @@ pub(super) struct ModelEntry {
     pub(super) timeout_s: Option<At<u64>>,
     pub(super) idle_timeout_s: Option<At<u64>>,
     pub(super) stream: Option<At<bool>>,
+    pub(super) cache: Option<At<bool>>,
     pub(super) headers: BTreeMap<String, At<String>>,
 }
 
@@ -156,6 +157,7 @@ fn model(_name: &str, path: &str, node: &Node, table: &Table) -> Result<ModelEnt
         timeout_s: keys.count("timeout_s")?,
         idle_timeout_s: keys.count("idle_timeout_s")?,
         stream: keys.flag("stream")?,
+        cache: keys.flag("cache")?,
         headers: keys.map("headers")?,
     })
 }

@@ -74,6 +74,7 @@ fn from_entry(name: &str, entry: &ModelEntry, root: &Path) -> Result<ModelConfig
         timeout_s: entry.timeout_s.as_ref().map(|n| n.value),
         idle_timeout_s: entry.idle_timeout_s.as_ref().map(|n| n.value),
         stream: entry.stream.as_ref().map(|flag| flag.value).or(usual.stream),
+        cache: entry.cache.as_ref().map(|flag| flag.value).or(usual.cache),
         headers: references(&entry.headers, &format!("models.{name}.headers"), root),
         ..usual
     })

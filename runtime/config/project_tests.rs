@@ -122,7 +122,7 @@ fn names_of_models_are_looked_up_in_order() {
         (&bare, Some("claude-x-1"), Provider::Anthropic, "claude-x-1"),
         (&bare, Some("anthropic/claude-x-1"), Provider::Anthropic, "claude-x-1"),
         (&bare, Some("openai/gpt-x"), Provider::Openai, "gpt-x"),
-        (&bare, Some("ollama/llama"), Provider::Openai, "llama"),
+        (&bare, Some("ollama/llama"), Provider::Ollama, "llama"),
     ] {
         let found = project.model_named(name).unwrap();
         assert_eq!((found.provider, found.model.as_str()), (provider, model), "{name:?}");
