@@ -21,7 +21,7 @@ const ATTEMPTS: u32 = 3;
 
 /// The models of a conversation: one that refused is not asked again.
 pub(crate) struct Models {
-    models: Vec<Arc<ModelConfig>>,
+    all: Vec<Arc<ModelConfig>>,
     at: usize,
     shown: Shown,
     host: Arc<AgentHost>,
@@ -31,18 +31,12 @@ pub(crate) struct Models {
 impl Models {
     pub(crate) fn new(model: &ModelConfig, host: Arc<AgentHost>, ctx: &Ctx) -> Self {
         let all = std::iter::once(model).chain(&model.fallback);
-        Self {
-            models: all.cloned().map(Arc::new).collect(),
-            at: 0,
-            shown: Shown::default(),
-            host,
-            learn: ctx.resource(),
-        }
+        Self { all: all.cloned().map(Arc::new).collect(), at: 0, shown: Shown::default(), host, learn: ctx.resource() }
     }
 
     /// The model that is asked now.
     fn current(&self) -> Result<Arc<ModelConfig>> {
-        self.models.get(self.at).cloned().ok_or_else(|| terminal("there is no model to ask"))
+        self.all.get(self.at).cloned().ok_or_else(|| terminal("there is no model to ask"))
     }
 
     /// Asks, and returns the reply and who gave it.
@@ -54,7 +48,7 @@ impl Models {
     ) -> Result<(Reply, Arc<ModelConfig>)> {
         loop {
             let model = self.current()?;
-            let last = self.at + 1 >= self.models.len();
+            let last = self.at + 1 >= self.all.len();
             prompt.temperature = model.temperature;
             // A budget holds only over an answer that has an end.
             let bounded = !(agent.budget.is_none() && agent.run_budget.is_none());

@@ -6,19 +6,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use abide_engine::{Error, ErrorKind, in_doubt};
 use reqwest::Response;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::body::{Body, Source};
 use crate::call::{CallOptions, Seen};
 use crate::errors::{Headers, Refusal, status_of};
 use crate::failure::{causes, environment, lost, unsent_or_lost};
-use crate::model::ModelConfig;
+use crate::model::{ModelConfig, Provider};
 use crate::rate::RateLimits;
 use crate::redact::Redactor;
 use crate::stream::{Assembler, Broken, Framing, ReadError, Shown, assemble};
 use crate::target::{Endpoint, Target};
 use crate::tls::http_client;
-use crate::wire::{self, START, quote};
+use crate::wire::{self, START, WireError, quote};
 
 /// The most bytes of an answer, unless [`Client::reply_bytes`] says otherwise.
 const REPLY_BYTES: usize = 64 << 20;
@@ -71,7 +71,7 @@ impl Client {
     pub async fn call(&self, model: &ModelConfig, body: &Value, options: CallOptions<'_>) -> Result<Value, Error> {
         let endpoint = Endpoint::Answer { stream: model.streams() };
         let provider = model.provider;
-        let check = |answer: &Value| wire::parse(provider, answer).map(drop).map_err(|error| error.to_string());
+        let check = |answer: &Value| wire::parse(provider, answer).map(drop).map_err(|error| no_reply(provider, error));
         self.post(model, endpoint, body, options, &check).await
     }
 
@@ -82,7 +82,7 @@ impl Client {
             if answer.is_object() {
                 Ok(())
             } else {
-                Err("the answer is no object, so it holds no embeddings".to_owned())
+                Err(in_doubt("the answer is no object, so it holds no embeddings"))
             }
         };
         self.post(model, Endpoint::Embed, body, options, &check).await
@@ -95,7 +95,7 @@ impl Client {
         endpoint: Endpoint,
         body: &Value,
         options: CallOptions<'_>,
-        check: &(dyn Fn(&Value) -> Result<(), String> + Send + Sync),
+        check: &(dyn Fn(&Value) -> Result<(), Error> + Send + Sync),
     ) -> Result<Value, Error> {
         // First, so that no error can show what it knows.
         model.teach(options.vars, options.redactor);
@@ -105,10 +105,8 @@ impl Client {
             let mut answer = self.attempt(model, endpoint, &sent, options).await?;
             // Hidden before anything is quoted: half of a secret would not be known again.
             options.redactor.hide_value(&mut answer);
-            match check(&answer) {
-                Ok(()) => Ok(answer),
-                Err(wrong) => Err(in_doubt(wrong)),
-            }
+            check(&answer)?;
+            Ok(answer)
         };
         answer.await.map_err(|error: Error| Error::new(error.kind().clone(), options.redactor.mask(error.message())))
     }
@@ -221,10 +219,7 @@ impl Exchange<'_> {
                 let status = status_of(&body);
                 let error = self.judge(status, headers, &body, true);
                 self.tell(status, headers, Some(&error), begun);
-                match error.kind() {
-                    ErrorKind::Plain if begun => Error::new(ErrorKind::InDoubt, error.message()),
-                    _ => error,
-                }
+                if begun { once_begun(error) } else { error }
             }
         }
     }
@@ -276,6 +271,20 @@ impl Exchange<'_> {
     fn redactor(&self) -> &Redactor {
         self.options.redactor
     }
+}
+
+/// An answer that is no reply. Of one that tells of a failure within itself nobody knows what was billed either.
+fn no_reply(provider: Provider, error: WireError) -> Error {
+    let WireError::Failed { code, message, .. } = error else { return in_doubt(error.to_string()) };
+    let body = json!({"error": {"code": code, "message": message}}).to_string();
+    let (status, headers) = (status_of(&body), Headers::default());
+    let refusal = Refusal { provider, status, headers: &headers, body: &body, now_ms: now_ms(), in_stream: true };
+    once_begun(refusal.error())
+}
+
+/// An error that is worth another attempt and came after the model had begun.
+fn once_begun(error: Error) -> Error {
+    if *error.kind() == ErrorKind::Plain { in_doubt(error.message()) } else { error }
 }
 
 fn now_ms() -> u64 {

@@ -4,12 +4,10 @@
 use std::sync::Mutex;
 
 use abide_engine::Parked;
-use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::model::Provider;
 use crate::secret::{SecretRef, Vars};
 use crate::stream::Delta;
 

@@ -5,13 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use abide_engine::Parked;
-use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::model::Provider;
 use crate::secret::{SecretRef, Vars};
 
 const OK_BODY: &str = r#"{"choices":[{"message":{"content":"Hello"},"finish_reason":"stop"}]}"#;
@@ -277,4 +275,20 @@ async fn embeddings_are_asked_for_at_their_own_address() {
     assert_eq!(answer["data"][0]["embedding"], json!([0.5, -1.0]));
     let asked = asked.await.unwrap();
     assert!(asked.starts_with("POST /v1/embeddings HTTP/1.1\r\n") && asked.contains("a sk-0123456789"), "{asked}");
+}
+
+#[tokio::test]
+async fn a_failure_within_an_answer_is_judged_like_a_refusal() {
+    for (code, kind) in [
+        ("rate_limit_exceeded", ErrorKind::RetryAfter { ms: 5_000, rate_limit: true }),
+        ("insufficient_quota", ErrorKind::Park(Parked::Quota)),
+        ("invalid_prompt", ErrorKind::Terminal),
+        ("server_error", ErrorKind::InDoubt),
+    ] {
+        let answer = json!({"status": "failed", "output": [], "error": {"code": code, "message": "so it is"}});
+        let (url, _) = serve(http("200 OK", "", &answer.to_string())).await;
+        let error = call(&ModelConfig { provider: Provider::OpenaiResponses, ..model(&url) }).await.unwrap_err();
+        assert_eq!(*error.kind(), kind, "{error}");
+        assert!(error.message().contains("so it is"), "{error}");
+    }
 }

@@ -22,8 +22,8 @@ const IDLE_TIMEOUT_S: u64 = 120;
 /// The wire that is spoken. (The vendor is a matter of `base_url`: many speak `openai`.)
 ///
 /// Azure is `openai` or `openai-responses` with the deployment's address (`.../openai/deployments/NAME?api-version=DATE`, or
-/// `.../openai/v1`) and the key as a header `api-key`. Bedrock and Vertex are reached through their endpoints that speak `openai` or
-/// `anthropic` with a key or token in a header: abide does not sign requests.
+/// `.../openai/v1`); its key goes into the header `api-key` there. Bedrock and Vertex are reached through their endpoints that speak
+/// `openai` or `anthropic` with a key or token in a header: abide does not sign requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]

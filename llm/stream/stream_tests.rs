@@ -56,6 +56,24 @@ fn a_stream_becomes_the_answer_however_its_bytes_are_cut() {
 }
 
 #[test]
+fn what_a_stream_becomes_is_a_reply_of_its_wire() {
+    for sample in samples() {
+        let reply = crate::wire::parse(sample.provider, &sample.answer)
+            .unwrap_or_else(|error| panic!("{}: {error}", sample.name));
+        let text: String =
+            sample.shown.iter().map(|delta| if let Delta::Text(text) = delta { text } else { "" }).collect();
+        assert_eq!(reply.text, text, "{}", sample.name);
+        let shown = sample
+            .shown
+            .iter()
+            .filter_map(|delta| if let Delta::ToolCall { name } = delta { Some(name) } else { None });
+        assert!(reply.tool_calls.iter().map(|call| &call.name).eq(shown), "{}", sample.name);
+        assert!(reply.tool_calls.iter().all(|call| call.arguments.is_ok()));
+        assert!(reply.usage.input_tokens > 0 || sample.name == "chat, calls", "{}", sample.name);
+    }
+}
+
+#[test]
 fn events_may_be_written_in_any_way_that_is_allowed() {
     for sample in samples().iter().filter(|sample| sample.framing == Framing::Sse) {
         let body = sample.body();

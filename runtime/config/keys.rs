@@ -45,8 +45,12 @@ pub const MODEL: &[KeyDoc] = &[
         "Seconds for which a streamed answer may fall silent once the model has begun to speak.",
     ),
     key("stream", "stream = true", "Is the answer asked for as a stream? `false` for endpoints that cannot."),
+    key(
+        "cache",
+        "cache = true",
+        "Is an `anthropic` endpoint told what to cache? `false` for one that refuses the marks.",
+    ),
     key("headers", "headers = { x-team = \"${TEAM}\" }", "Further headers of every call."),
-    key("cache", "cache = false", "Is the provider told what to keep in its cache? Anthropic is without this."),
     key(
         "requests_per_minute",
         "requests_per_minute = 50",
