@@ -8,6 +8,7 @@ use std::time::Duration;
 use abide_engine::{Ctx, Error, Result, StepKind, Wait, step_key, terminal};
 use futures_util::future::join_all;
 use serde_json::Value;
+use tracing::Instrument as _;
 
 use crate::agent::{Agent, AgentHost, Answer, Approval};
 use crate::agent_filter::ToolFilter;
@@ -16,6 +17,7 @@ use crate::agent_move::{Move, Plan, answer_text, conclude, decide};
 use crate::agent_text::{Sessions, Told, foreign};
 use crate::ask::Models;
 use crate::model::ModelConfig;
+use crate::observe;
 use crate::tools::{Policy, ToolCall, ToolSpec};
 use crate::wire::{Prompt, Reply, ToolDecl, Turn, Usage};
 
@@ -149,7 +151,16 @@ impl Conversation<'_> {
 
     async fn call(&self, index: usize, spec: &ToolSpec, call: ToolCall) -> Result<Value, Error> {
         let host = self.host.clone();
-        let run = move |call: ToolCall| host.tools.call(call, meta(step_key()));
+        let (run, agent): (Arc<str>, Arc<str>) = (self.ctx.run_id().into(), self.agent.name.as_str().into());
+        let run = move |call: ToolCall| {
+            let span = observe::execute_tool(&call.tool, &agent, &run);
+            let called = host.tools.call(call, meta(step_key())).instrument(span.clone());
+            async move {
+                let result = called.await;
+                observe::tool_ended(&span, &result);
+                result
+            }
+        };
         let timeout = Duration::from_secs(spec.timeout_s.max(1));
         let step = self.ctx.step(spec.name.clone(), call, run).kind(StepKind::Tool).effect(spec.effect);
         let step = step.timeout(timeout).key(index);

@@ -8,11 +8,13 @@ use abide_engine::{
     terminal,
 };
 use serde_json::Value;
+use tracing::Instrument as _;
 
 use crate::agent::{Agent, AgentHost};
 use crate::call::{CallOptions, Seen};
 use crate::charge::{OUTPUT, Shown, admission, input_tokens, service};
 use crate::model::ModelConfig;
+use crate::observe;
 use crate::stream::Delta;
 use crate::wire::{self, Prompt, Reply};
 
@@ -79,7 +81,9 @@ impl Models {
         last: bool,
     ) -> Result<Value> {
         let (host, asked, learn) = (self.host.clone(), model.clone(), self.learn.clone());
+        let (run, spender): (Arc<str>, Arc<str>) = (ctx.run_id().into(), agent.name.as_str().into());
         let call = move |body: Value| {
+            let (run, spender) = (run.clone(), spender.clone());
             let (host, model, learn) = (host.clone(), asked.clone(), learn.clone());
             let (key, teller) = (step_key().unwrap_or_default(), step_teller());
             async move {
@@ -90,7 +94,9 @@ impl Models {
                     }
                 };
                 let options = CallOptions::new(&key, host.vars.as_ref(), &host.redactor).on(&on).seen(&seen);
-                let called = host.client.call(&model, &body, options).await;
+                let span = observe::chat(&model, &spender, &run);
+                let called = host.client.call(&model, &body, options).instrument(span.clone()).await;
+                observe::chat_ended(&span, model.provider, &called);
                 called.map_err(|error| if last { error } else { give_way(&model, error) })
             }
         };

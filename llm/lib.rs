@@ -12,6 +12,7 @@
 //! - `http`: the one place that calls out, one attempt at a time (`target` says where to and with which headers, `body` reads
 //!   what comes, `failure` says what it means if nothing whole does, `tls` makes the connections)
 //! - `call`: what goes with a call and who hears of it; `rate` reads what headers say of a provider's limits
+//! - [`observe`]: spans under the names of OpenTelemetry
 //! - `tools`: what an agent needs of whoever runs its tools
 //! - `agent`: an agent as plain data and its answer; `agent_loop` turns it into steps (`ask` puts one question to a
 //!   model and its fallbacks), by the pure rules of `agent_filter`
@@ -35,6 +36,7 @@ mod errors;
 mod failure;
 mod http;
 mod model;
+pub mod observe;
 mod price;
 mod rate;
 mod reconcile;

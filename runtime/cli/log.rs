@@ -9,18 +9,41 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 /// Targets whose lines hold secrets, or may.
 const SECRET: [&str; 3] = ["rmcp", "hyper", "reqwest"];
 
+/// What sends the last spans when it is dropped; without the feature `otel` there are none.
+#[cfg(feature = "otel")]
+pub(super) type Exporting = Option<super::telemetry::Exporting>;
+/// What sends the last spans when it is dropped; without the feature `otel` there are none.
+#[cfg(not(feature = "otel"))]
+pub(super) type Exporting = ();
+
 /// Starts to log if the user asks for it, as `LEVEL` or `TARGET=LEVEL,...`. A filter that cannot be read is said to be so.
-pub(super) fn start() {
-    let Some(text) = std::env::var("ABIDE_LOG").ok().filter(|text| !text.is_empty()) else { return };
-    let Some(filter) = filter(&text) else {
-        eprintln!(
-            "ABIDE_LOG={text:?} is not a filter and is ignored: write it like debug, or abide=debug,abide_mcp=info"
-        );
-        return;
-    };
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+pub(super) fn start() -> Exporting {
+    let asked = std::env::var("ABIDE_LOG").ok().filter(|text| !text.is_empty());
+    let wanted = asked.and_then(|text| {
+        let read = filter(&text);
+        if read.is_none() {
+            eprintln!(
+                "ABIDE_LOG={text:?} is not a filter and is ignored: write it like debug, or abide=debug,abide_mcp=info"
+            );
+        }
+        read
+    });
+    let lines = wanted.map(|filter| {
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_filter(filter)
+    });
     // Another subscriber, of the program whose command line this is, stays.
-    let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
+    #[cfg(feature = "otel")]
+    {
+        let (spans, exporting) = super::telemetry::layer().unzip();
+        if lines.is_some() || spans.is_some() {
+            let _ = tracing_subscriber::registry().with(lines).with(spans).try_init();
+        }
+        exporting
+    }
+    #[cfg(not(feature = "otel"))]
+    if lines.is_some() {
+        let _ = tracing_subscriber::registry().with(lines).try_init();
+    }
 }
 
 fn filter(text: &str) -> Option<Targets> {

@@ -27,6 +27,8 @@ mod resume;
 mod screen;
 mod session;
 mod start;
+#[cfg(feature = "otel")]
+mod telemetry;
 mod usage;
 mod verdict;
 
@@ -49,7 +51,8 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    log::start();
+    #[cfg_attr(not(feature = "otel"), allow(clippy::let_unit_value))]
+    let exporting = log::start();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -62,6 +65,7 @@ pub fn main() -> ExitCode {
     let code = runtime.block_on(work(cli, None));
     // After a second Ctrl-C something may still be at work: it is not waited for.
     runtime.shutdown_background();
+    drop(exporting);
     code
 }
 
