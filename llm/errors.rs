@@ -119,7 +119,8 @@ impl Refusal<'_> {
             (_, 404) => "; check the model's name and its base_url",
             _ => "",
         };
-        let code = said.codes.first().map(|code| format!(" {code}")).unwrap_or_default();
+        let code = said.codes.first().filter(|code| !code.trim().is_empty());
+        let code = code.map(|code| format!(" {}", quote(code, 100))).unwrap_or_default();
         let provider = self.provider.as_str();
         let what = if self.in_stream {
             format!("broke off its answer with an error{code}")

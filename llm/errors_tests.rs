@@ -226,6 +226,10 @@ fn any_body_gives_a_message() {
     }
     let error = refuse(Provider::Openai, 400, &[], &"é".repeat(100_000));
     assert!(error.message().chars().count() < 1_200, "{}", error.message().len());
+    let error = refuse(Provider::Openai, 401, &[], &openai("t", &"[".repeat(26_000), "no"));
+    assert!(error.message().chars().count() < 400 && error.message().contains("[[[...: no"), "{}", error.message());
+    let error = refuse(Provider::Openai, 400, &[], &openai("t", "", "no"));
+    assert!(error.message().ends_with("answered 400: no"), "{error}");
 }
 
 #[test]
