@@ -4,7 +4,7 @@ It never names a registry (npm's and pip's own configuration decides), never ins
 touches the project's sources. The folder is ABIDE_REAL_CACHE, else target/real in the checkout.
 
     python3 tests/real/install.py            # what run.py needs
-    python3 tests/real/install.py --llmock   # also llmock, an endpoint for fault tests
+    python3 tests/real/install.py --llmock   # also llmock, the endpoint of endpoints.py
 """
 
 import os
@@ -54,7 +54,7 @@ def install(llmock=False):
     once(root, "venv", [LLAMA], install_venv)
     once(root, "model", [MODEL], install_model)
     if llmock:
-        once(root, "llmock", [LLMOCK], install_venv)
+        install_llmock()
     packages = root / "npm" / "node_modules" / "@modelcontextprotocol"
     found = Installed(
         root=root,
@@ -68,6 +68,17 @@ def install(llmock=False):
         if not path.exists():
             raise InstallError(f"{path} is missing although its package was installed: remove {root} and try again")
     return found
+
+
+def install_llmock():
+    """Installs the endpoint for fault tests alone, if it is missing, and returns its program. Raises InstallError."""
+    root = cache_folder()
+    root.mkdir(parents=True, exist_ok=True)
+    once(root, "llmock", [LLMOCK], install_venv)
+    program = venv_python(root / "llmock").with_name("llmock.exe" if os.name == "nt" else "llmock")
+    if not program.exists():
+        raise InstallError(f"{program} is missing although its package was installed: remove {root} and try again")
+    return program
 
 
 def once(root, name, packages, build):
