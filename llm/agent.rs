@@ -3,17 +3,19 @@
 
 use std::sync::Arc;
 
-use abide_engine::{Ctx, MAX_NAME, Result, Scoped};
+use abide_engine::{Ctx, MAX_NAME, Result, Scoped, terminal};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::agent_loop::converse;
 use crate::charge::Limit;
 use crate::http::Client;
+use crate::input::Input;
 use crate::model::ModelConfig;
 use crate::redact::Redactor;
 use crate::secret::Vars;
 use crate::tools::Tools;
-use crate::wire::{Stop, Usage};
+use crate::wire::{Output, Stop, Usage};
 
 /// Turns of an agent that does not say how many.
 const MAX_TURNS: u32 = 10;
@@ -65,6 +67,9 @@ pub struct Agent {
     /// The most calls of tools that are made of one message of the model; the model is told of the others.
     #[serde(default = "calls_per_turn")]
     pub calls_per_turn: u32,
+    /// The form of its answer, if that is to be JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Output>,
     /// What it may spend within a run.
     #[serde(default, skip_serializing_if = "Limit::is_none")]
     pub budget: Limit,
@@ -90,6 +95,9 @@ pub struct Answer {
     pub stop: Stop,
     /// Tokens of all turns together.
     pub usage: Usage,
+    /// The answer in JSON, if the agent was to answer so; its text is the same then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Value>,
 }
 
 /// What agents need of their host; lent to workflows as a resource of the engine.
@@ -129,6 +137,7 @@ impl Agent {
             max_result_chars: MAX_RESULT_CHARS,
             calls_per_turn: CALLS_PER_TURN,
             identical_calls: IDENTICAL_CALLS,
+            output: None,
             budget: Limit::default(),
             run_budget: Limit::default(),
             priority: 0,
@@ -177,6 +186,12 @@ impl Agent {
         Self { max_result_chars, ..self }
     }
 
+    /// It has to answer in JSON that fits this schema (of an object): [`Answer::value`]. An answer that does not fit is sent back once.
+    #[must_use]
+    pub fn output(self, name: impl Into<String>, schema: Value) -> Self {
+        Self { output: Some(Output { name: name.into(), schema }), ..self }
+    }
+
     /// What it may spend within a run. A call that could exceed it is not made: the run parks, and `abide resume --budget` raises it.
     #[must_use]
     pub fn budget(self, budget: Limit) -> Self {
@@ -201,9 +216,9 @@ impl Agent {
     /// Runs of one agent may be joined as long as their inputs differ; equal ones need [`Scoped::key`]. Errors: no
     /// [`AgentHost`] or model, a wrong glob, a model's call that failed for good, no text at the end (all of which say what
     /// to do), and the cancellation of the run. A tool that fails is no error: the model is told.
-    pub fn run(&self, ctx: &Ctx, input: impl Into<String>) -> Scoped<Result<Answer>> {
+    pub fn run(&self, ctx: &Ctx, input: impl Into<Input>) -> Scoped<Result<Answer>> {
         let (agent, input) = (self.clone(), input.into());
-        let key = input.clone();
+        let key = input.key();
         ctx.scope(self.scope_name(), move |ctx| async move { converse(&agent, &ctx, input).await }).key(key)
     }
 
@@ -218,6 +233,13 @@ impl Agent {
 }
 
 impl Answer {
+    /// The answer in JSON as a type of one's own.
+    pub fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
+        let value = self.value.clone().unwrap_or_else(|| Value::String(self.text.clone()));
+        serde_json::from_value(value)
+            .map_err(|error| terminal(format!("the answer does not fit what reads it: {error}")))
+    }
+
     /// The text.
     pub fn text(&self) -> &str {
         &self.text

@@ -16,10 +16,12 @@ use crate::agent_limit::CallLimit;
 use crate::agent_move::{Move, Plan, answer_text, conclude, decide};
 use crate::agent_text::{Sessions, Told, foreign};
 use crate::ask::Models;
+use crate::input::Input;
 use crate::model::ModelConfig;
 use crate::observe;
+use crate::structured;
 use crate::tools::{Policy, ToolCall, ToolSpec};
-use crate::wire::{Prompt, Reply, ToolDecl, Turn, Usage};
+use crate::wire::{Output, Prompt, Reply, Stop, ToolDecl, Turn, Usage};
 
 /// The key of a call's `_meta` under which a server finds the step's idempotency key.
 const IDEMPOTENCY_KEY: &str = "io.abide/idempotency-key";
@@ -32,7 +34,7 @@ struct Conversation<'a> {
 }
 
 /// Runs the agent on `input`, in the scope of `ctx`.
-pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: String) -> Result<Answer> {
+pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: Input) -> Result<Answer> {
     let filter = ToolFilter::new(agent.allow.as_deref(), &agent.deny)
         .map_err(|error| terminal(format!("agent `{}`: {error}", agent.name)))?;
     let talk = Conversation { ctx, agent, host: host(agent, ctx)? };
@@ -41,7 +43,7 @@ pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: String) -> Result<
     let mut prompt = talk.prompt(input, &tools);
     let mut sessions = Sessions::default();
     let mut limit = CallLimit::new(agent.calls_per_turn, agent.identical_calls);
-    let (mut turns, mut usage) = (0, Usage::default());
+    let (mut turns, mut usage, mut repaired) = (0, Usage::default(), false);
     loop {
         turns += 1;
         let last = turns >= agent.max_turns;
@@ -50,10 +52,26 @@ pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: String) -> Result<
         }
         let (reply, model) = models.ask(ctx, agent, &mut prompt).await?;
         usage += reply.usage;
+        if let Some(output) = &agent.output
+            && is_answer(&reply, output, &tools)
+        {
+            match structured::read(&reply, output) {
+                Ok(value) => {
+                    return Ok(Answer { text: value.to_string(), turns, stop: Stop::End, usage, value: Some(value) });
+                }
+                // Once: a model that misses it twice will not find it.
+                Err(unfit) if unfit.can_be_repaired() && !repaired && !last => {
+                    repaired = true;
+                    prompt.turns.extend(unfit.repair(reply, &model, output)?);
+                    continue;
+                }
+                Err(unfit) => return Err(terminal(format!("agent `{}`: {unfit}", agent.name))),
+            }
+        }
         match decide(&reply, &tools, last) {
             Move::End => {
                 let text = answer_text(agent, &reply, turns)?;
-                return Ok(Answer { text, turns, stop: reply.stop, usage });
+                return Ok(Answer { text, turns, stop: reply.stop, usage, value: None });
             }
             Move::Call(mut plans) => {
                 limit.hold_back(&mut plans);
@@ -84,6 +102,13 @@ fn model(agent: &Agent) -> Result<&ModelConfig> {
     })
 }
 
+/// Is this to be the answer? A call of a tool that the agent has comes before it.
+fn is_answer(reply: &Reply, output: &Output, tools: &[ToolSpec]) -> bool {
+    let gives_it = reply.tool_calls.iter().any(|call| call.name == output.name);
+    let calls = reply.tool_calls.iter().any(|call| tools.iter().any(|tool| tool.name == call.name));
+    gives_it || !calls
+}
+
 /// What is added to the conversation after a turn with calls.
 fn tell(model: &ModelConfig, reply: Reply, told: Vec<Told>, sessions: &mut Sessions) -> [Turn; 2] {
     let replies = reply.tool_calls.iter().zip(told).map(|(call, mut told)| {
@@ -104,7 +129,7 @@ impl Conversation<'_> {
         self.ctx.step("tools", self.agent.servers.clone(), move |servers| host.tools.discover(servers)).pure().await
     }
 
-    fn prompt(&self, input: String, tools: &[ToolSpec]) -> Prompt {
+    fn prompt(&self, input: Input, tools: &[ToolSpec]) -> Prompt {
         let instructions = self.agent.instructions.trim();
         let decl = |spec: &ToolSpec| ToolDecl {
             name: spec.name.clone(),
@@ -113,7 +138,8 @@ impl Conversation<'_> {
         };
         Prompt {
             system: (!instructions.is_empty()).then(|| instructions.to_owned()),
-            turns: vec![input.into()],
+            turns: vec![Turn::User(input.parts())],
+            output: self.agent.output.clone(),
             tools: tools.iter().map(decl).collect(),
             ..Prompt::default()
         }

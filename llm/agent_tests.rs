@@ -271,8 +271,34 @@ fn a_pinned_definition_reads_back_and_has_defaults() {
     let text = serde_json::to_string(&agent).unwrap();
     assert_eq!(serde_json::from_str::<Agent>(&text).unwrap(), agent);
     for stop in [Stop::Truncated, Stop::Other("x".into())] {
-        let answer = Answer { text: "t".into(), turns: 1, stop, usage: Usage::default() };
+        let answer = Answer { text: "t".into(), turns: 1, stop, usage: Usage::default(), value: None };
         let text = serde_json::to_string(&answer).unwrap();
         assert_eq!(serde_json::from_str::<Answer>(&text).unwrap(), answer, "{text}");
     }
+}
+
+#[test]
+fn an_answer_in_json_is_checked_and_sent_back_once() {
+    let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
+    let of = |replies: Vec<Value>| {
+        let mut script = Script::new(vec![spec("fs_read", Policy::Allow)], replies);
+        script.agent = script.agent.output("count", schema.clone());
+        script.survives()
+    };
+    let read = calls(&[("fs_read", r#"{"path":"a"}"#)]);
+    let sim = of(vec![read, says("It is: ```json\n{\"n\": \"many\"}\n```"), says("{\"n\": 3}")]);
+    let answer = sim.answer().unwrap();
+    assert_eq!((answer.value.clone(), answer.turns), (Some(json!({"n": 3})), 3));
+    #[derive(serde::Deserialize)]
+    struct Count {
+        n: u32,
+    }
+    assert_eq!(answer.read::<Count>().unwrap().n, 3);
+    let asked = sim.seen.lock().unwrap().asked.clone();
+    assert_eq!(asked[0].1["response_format"]["type"], "json_schema");
+    let told = asked[2].1["messages"].as_array().unwrap().last().unwrap()["content"].to_string();
+    assert!(told.contains("/n") && told.contains("integer"), "{told}");
+
+    let error = of(vec![says("no idea"), says("still none")]).answer().unwrap_err();
+    assert!(error.message().contains("there is no JSON"), "{error}");
 }

@@ -5,7 +5,8 @@
 //!
 //! - `model`: an entry of `[models]`, or `vendor/name`: plain data, pinned in a run
 //! - `secret`: references to keys, resolved at each call; `redact` keeps their values out of everything written
-//! - `wire`: prompt to request body and answer to [`Reply`], one file per wire, pure
+//! - `wire`: prompt to request body and answer to [`Reply`], one file per wire, pure; `embed` in it: texts to vectors
+//! - `structured`: an answer in JSON, found in a reply, checked, and what is told to a model that missed it; pure
 //! - `errors`: what a refusal means: wait (`wait` reads how long), park, or give up; pure
 //! - `price`: what a call costs, if anybody knows; `charge`: what it asks of its host before it may leave
 //! - `stream`: the events of a streamed answer to the body that it would have been otherwise, one file per wire, pure
@@ -14,6 +15,7 @@
 //! - `call`: what goes with a call and who hears of it; `rate` reads what headers say of a provider's limits
 //! - [`observe`]: spans under the names of OpenTelemetry
 //! - `tools`: what an agent needs of whoever runs its tools
+//! - `input`: what an agent is asked; `vectors`: texts to vectors as steps
 //! - `agent`: an agent as plain data and its answer; `agent_loop` turns it into steps (`ask` puts one question to a
 //!   model and its fallbacks), by the pure rules of `agent_filter`
 //!   (which tools it sees), `agent_move` (what follows a reply), `agent_text` (what the model is told of a result) and
@@ -35,6 +37,7 @@ mod charge;
 mod errors;
 mod failure;
 mod http;
+mod input;
 mod model;
 pub mod observe;
 mod price;
@@ -43,9 +46,11 @@ mod reconcile;
 mod redact;
 mod secret;
 mod stream;
+pub mod structured;
 mod target;
 mod tls;
 mod tools;
+mod vectors;
 mod wait;
 mod wire;
 
@@ -56,7 +61,8 @@ pub use call::{CallOptions, Seen};
 pub use charge::Limit;
 pub use errors::{Headers, Refusal};
 pub use http::Client;
-pub use model::{ModelConfig, Provider};
+pub use input::{Attachment, Input};
+pub use model::{ModelConfig, Provider, Structured};
 pub use price::{Price, nano_of_usd};
 pub use rate::RateLimits;
 pub use reconcile::Reconcile;
@@ -65,7 +71,8 @@ pub use secret::{EnvVars, MissingVar, SecretRef, Vars, expand};
 pub use stream::Delta;
 pub use tls::http_client;
 pub use tools::{BoxFuture, Policy, ToolCall, ToolSpec, Tools};
+pub use wire::embed;
 pub use wire::{
-    Assistant, CallRequest, Origin, Part, Prompt, Reply, Source, Stop, ToolChoice, ToolDecl, ToolReply, Turn, Usage,
-    WireError, parse, request,
+    Assistant, CallRequest, Origin, Output, Part, Prompt, Reply, Source, Stop, ToolChoice, ToolDecl, ToolReply, Turn,
+    Usage, WireError, parse, request,
 };

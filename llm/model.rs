@@ -53,6 +53,19 @@ impl Provider {
     }
 }
 
+/// How a model is asked for an answer in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Structured {
+    /// By the wire's own field for a JSON schema.
+    Native,
+    /// By a tool that it has to call with the answer.
+    Tool,
+    /// By words; the answer is then searched for the JSON.
+    Text,
+}
+
 /// One entry of `[models]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
@@ -106,6 +119,9 @@ pub struct ModelConfig {
     /// Seconds of waiting after which a fallback is asked instead; 60 without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback_after_s: Option<u64>,
+    /// How an answer in JSON is asked for; what the wire does best without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub structured: Option<Structured>,
     /// Further headers; one of these replaces a header that abide would send itself.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, SecretRef>,
@@ -123,6 +139,7 @@ impl ModelConfig {
             temperature: None,
             timeout_s: None,
             stream: Some(true),
+            structured: None,
             cache: (provider == Provider::Anthropic).then_some(true),
             requests_per_minute: None,
             tokens_per_minute: None,
@@ -210,6 +227,14 @@ impl ModelConfig {
     pub(crate) fn is_azure(&self) -> bool {
         let url = self.base_url_template();
         [".azure.com", "api-version=", "AZURE"].iter().any(|mark| url.contains(mark))
+    }
+
+    /// Before Gemini 3: either tools or a format, no signatures of calls, no images in results. An unknown name is taken for a
+    /// new one.
+    pub(crate) fn is_old_gemini(&self) -> bool {
+        let name = self.model.rsplit('/').next().unwrap_or_default();
+        let version = name.strip_prefix("gemini-").and_then(|rest| rest.chars().next()?.to_digit(10));
+        version.is_some_and(|major| major < 3)
     }
 
     /// Tells the redactor the values of the key and the headers, as far as they are set. Best done before anything is

@@ -4,19 +4,32 @@ use abide_engine::Error;
 use serde_json::{Map, Value, json};
 
 use super::history::{Call, Step, steps};
+use super::offer::{Choice, Offer};
 use super::parts::{self, Unread};
-use super::{CallRequest, Part, Prompt, Reply, Source, Stop, ToolChoice, ToolDecl, Usage};
+use super::{CallRequest, Part, Prompt, Reply, Source, Stop, ToolDecl, Usage};
 use crate::model::{ModelConfig, Provider};
 
 pub(super) fn request(model: &ModelConfig, prompt: &Prompt) -> Result<Value, Error> {
+    let offer = Offer::of(model, prompt)?;
     let mut body = Map::new();
     body.insert("model".to_owned(), json!(model.model));
-    body.insert("messages".to_owned(), messages(model, prompt)?);
-    // To conclude, the tools are left out: small models call what they see, whatever `tool_choice` says.
-    if !prompt.tools.is_empty() && prompt.tool_choice != ToolChoice::None {
-        body.insert("tools".to_owned(), prompt.tools.iter().map(tool).collect());
-        let choice = if prompt.tool_choice == ToolChoice::Required { "required" } else { "auto" };
-        body.insert("tool_choice".to_owned(), json!(choice));
+    body.insert("messages".to_owned(), messages(model, prompt, offer.system.as_deref())?);
+    if !offer.tools.is_empty() {
+        body.insert("tools".to_owned(), offer.tools.iter().map(|decl| tool(decl)).collect());
+        let choice = match offer.choice {
+            Choice::Auto => json!("auto"),
+            Choice::None => json!("none"),
+            Choice::Any => json!("required"),
+            Choice::Only(name) => json!({"type": "function", "function": {"name": name}}),
+        };
+        body.insert("tool_choice".to_owned(), choice);
+    }
+    if let Some(output) = offer.format {
+        let mut schema = json!({"name": output.name, "schema": output.plain_schema()});
+        if let Some(schema) = schema.as_object_mut().filter(|_| output.is_strict()) {
+            schema.insert("strict".to_owned(), json!(true));
+        }
+        body.insert("response_format".to_owned(), json!({"type": "json_schema", "json_schema": schema}));
     }
     if let Some(most) = prompt.max_tokens {
         body.insert(most_tokens_key(model).to_owned(), json!(most));
@@ -31,9 +44,9 @@ pub(super) fn request(model: &ModelConfig, prompt: &Prompt) -> Result<Value, Err
     Ok(Value::Object(body))
 }
 
-fn messages(model: &ModelConfig, prompt: &Prompt) -> Result<Value, Error> {
+fn messages(model: &ModelConfig, prompt: &Prompt, system: Option<&str>) -> Result<Value, Error> {
     let mut messages = Vec::new();
-    if let Some(system) = &prompt.system {
+    if let Some(system) = system {
         messages.push(json!({"role": "system", "content": system}));
     }
     for step in steps(model, &prompt.turns) {

@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::super::tests::{document, image, image_url, model, tool, user};
-use super::super::{ToolReply, Turn, WireError, parse, request};
+use super::super::{ToolChoice, ToolReply, Turn, WireError, parse, request};
 use super::*;
 
 const P: Provider = Provider::Openai;
@@ -31,6 +31,7 @@ fn a_request_is_exactly_this() {
         tool_choice: ToolChoice::Required,
         max_tokens: Some(50),
         temperature: Some(0.5),
+        ..Prompt::default()
     };
     let body = request(&model(P), &prompt).unwrap();
     let parameters = &prompt.tools[0].input_schema;

@@ -2,32 +2,35 @@
 
 use std::collections::BTreeSet;
 
+use abide_engine::Error;
 use serde_json::{Map, Value, json};
 
-use super::history::{Call, Step, Told, has_calls, steps};
+use super::history::{Call, Step, Told, steps};
+use super::offer::{Choice, Offer};
 use super::parts::{self, Unread};
-use super::{CallRequest, Part, Prompt, Reply, Source, Stop, ToolChoice, ToolDecl, Usage};
+use super::{CallRequest, Part, Prompt, Reply, Source, Stop, ToolDecl, Usage};
 use crate::model::ModelConfig;
 
 /// What Google documents for calls in a history that Gemini did not write: since Gemini 3 it refuses those without a signature.
 const NO_SIGNATURE: &str = "skip_thought_signature_validator";
 
-pub(super) fn request(model: &ModelConfig, prompt: &Prompt) -> Value {
+pub(super) fn request(model: &ModelConfig, prompt: &Prompt) -> Result<Value, Error> {
+    let offer = Offer::of(model, prompt)?;
     let mut body = Map::new();
     body.insert("contents".to_owned(), contents(model, prompt));
-    if let Some(system) = &prompt.system {
+    if let Some(system) = &offer.system {
         body.insert("systemInstruction".to_owned(), json!({"parts": [{"text": system}]}));
     }
-    let concluding = prompt.tool_choice == ToolChoice::None;
-    if !prompt.tools.is_empty() && (!concluding || has_calls(&prompt.turns)) {
-        let tools: Vec<Value> = prompt.tools.iter().map(tool).collect();
+    if !offer.tools.is_empty() {
+        let tools: Vec<Value> = offer.tools.iter().map(|decl| tool(decl)).collect();
         body.insert("tools".to_owned(), json!([{"functionDeclarations": tools}]));
-        let mode = match prompt.tool_choice {
-            ToolChoice::Auto => "AUTO",
-            ToolChoice::None => "NONE",
-            ToolChoice::Required => "ANY",
+        let config = match offer.choice {
+            Choice::Auto => json!({"mode": "AUTO"}),
+            Choice::None => json!({"mode": "NONE"}),
+            Choice::Any => json!({"mode": "ANY"}),
+            Choice::Only(name) => json!({"mode": "ANY", "allowedFunctionNames": [name]}),
         };
-        body.insert("toolConfig".to_owned(), json!({"functionCallingConfig": {"mode": mode}}));
+        body.insert("toolConfig".to_owned(), json!({"functionCallingConfig": config}));
     }
     let mut generation = Map::new();
     if let Some(most) = prompt.max_tokens {
@@ -36,22 +39,19 @@ pub(super) fn request(model: &ModelConfig, prompt: &Prompt) -> Value {
     if let Some(temperature) = prompt.temperature {
         generation.insert("temperature".to_owned(), json!(temperature));
     }
+    if let Some(output) = offer.format {
+        generation.insert("responseMimeType".to_owned(), json!("application/json"));
+        generation.insert("responseJsonSchema".to_owned(), output.plain_schema());
+    }
     if !generation.is_empty() {
         body.insert("generationConfig".to_owned(), Value::Object(generation));
     }
-    Value::Object(body)
-}
-
-/// Before Gemini 3: no signatures of calls, no images in results. An unknown name is taken for a new one.
-fn is_old(model: &ModelConfig) -> bool {
-    let name = model.model.rsplit('/').next().unwrap_or_default();
-    let version = name.strip_prefix("gemini-").and_then(|rest| rest.chars().next()?.to_digit(10));
-    version.is_some_and(|major| major < 3)
+    Ok(Value::Object(body))
 }
 
 /// Neighbours of one role share a content.
 fn contents(model: &ModelConfig, prompt: &Prompt) -> Value {
-    let old = is_old(model);
+    let old = model.is_old_gemini();
     let mut contents: Vec<(&str, Vec<Value>)> = Vec::new();
     let mut ids = BTreeSet::new();
     for step in steps(model, &prompt.turns) {

@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::super::tests::{calling, conversation, document, image, image_url, model, tool, user};
-use super::super::{ToolReply, Turn, WireError, parse, request};
+use super::super::{ToolChoice, ToolReply, Turn, WireError, parse, request};
 use super::*;
 use crate::model::Provider;
 
@@ -26,6 +26,7 @@ fn a_request_is_exactly_this() {
         tool_choice: ToolChoice::None,
         max_tokens: Some(50),
         temperature: Some(0.5),
+        ..Prompt::default()
     };
     let mut said = calling(P)["candidates"][0]["content"].clone();
     said["parts"][3]["functionCall"]["args"] = json!({});

@@ -5,32 +5,37 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::history::{Step, Told, has_calls, steps};
+use super::history::{Step, Told, steps};
+use super::offer::{Choice, Offer};
 use super::parts::{self, Unread};
-use super::{CallRequest, Part, Prompt, Reply, Source, Stop, ToolChoice, ToolDecl, Usage};
+use super::{CallRequest, Part, Prompt, Reply, Source, Stop, ToolDecl, Usage};
 use crate::model::{ModelConfig, Provider};
 
 /// The API insists on a limit.
 const MAX_TOKENS: u32 = 4096;
 
 pub(super) fn request(model: &ModelConfig, prompt: &Prompt) -> Result<Value, Error> {
+    let offer = Offer::of(model, prompt)?;
     let mut body = Map::new();
     body.insert("model".to_owned(), json!(model.model));
     body.insert("max_tokens".to_owned(), json!(prompt.max_tokens.unwrap_or(MAX_TOKENS)));
-    if let Some(system) = prompt.system.as_ref().filter(|system| !system.is_empty()) {
+    if let Some(system) = &offer.system {
         body.insert("system".to_owned(), json!(system));
     }
     body.insert("messages".to_owned(), messages(model, prompt)?);
-    // A history of calls without the tools is refused, so they stay when the model is to conclude.
-    let concluding = prompt.tool_choice == ToolChoice::None;
-    if !prompt.tools.is_empty() && (!concluding || has_calls(&prompt.turns)) {
-        body.insert("tools".to_owned(), prompt.tools.iter().map(tool).collect());
-        let choice = match prompt.tool_choice {
-            ToolChoice::Auto => "auto",
-            ToolChoice::None => "none",
-            ToolChoice::Required => "any",
+    if !offer.tools.is_empty() {
+        body.insert("tools".to_owned(), offer.tools.iter().map(|decl| tool(decl)).collect());
+        let choice = match offer.choice {
+            Choice::Auto => json!({"type": "auto"}),
+            Choice::None => json!({"type": "none"}),
+            Choice::Any => json!({"type": "any"}),
+            Choice::Only(name) => json!({"type": "tool", "name": name}),
         };
-        body.insert("tool_choice".to_owned(), json!({"type": choice}));
+        body.insert("tool_choice".to_owned(), choice);
+    }
+    if let Some(output) = offer.format {
+        let format = json!({"type": "json_schema", "schema": output.plain_schema()});
+        body.insert("output_config".to_owned(), json!({"format": format}));
     }
     if let Some(temperature) = prompt.temperature {
         body.insert("temperature".to_owned(), json!(temperature));

@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::super::tests::{document, image, image_url, model, tool, user};
-use super::super::{ToolReply, Turn, parse, request};
+use super::super::{ToolChoice, ToolReply, Turn, parse, request};
 use super::*;
 
 const P: Provider = Provider::Anthropic;
@@ -23,6 +23,7 @@ fn prompt(content: &Value) -> Prompt {
         tool_choice: ToolChoice::None,
         max_tokens: Some(50),
         temperature: Some(0.5),
+        ..Prompt::default()
     }
 }
 

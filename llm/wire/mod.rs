@@ -3,12 +3,14 @@
 //! `prompt` and `reply` are the two sides as plain data. One file spells each wire: `chat` (`OpenAI` Chat Completions), `responses`
 //! (`OpenAI` Responses), `messages` (Anthropic Messages), `gemini` (`generateContent`), `ollama` (`/api/chat`). What a model said goes
 //! back to it verbatim, as the wire's own JSON: signatures and reasoning that abide does not know survive. `history` rebuilds it for
-//! another model.
+//! another model, `offer` decides how tools and an answer in JSON are asked for. `embed` is about vectors.
 
 mod chat;
+pub mod embed;
 mod gemini;
 mod history;
 mod messages;
+mod offer;
 mod ollama;
 mod parts;
 mod prompt;
@@ -18,7 +20,7 @@ mod responses;
 use abide_engine::Error;
 use serde_json::Value;
 
-pub use prompt::{Assistant, Origin, Part, Prompt, Source, ToolChoice, ToolDecl, ToolReply, Turn};
+pub use prompt::{Assistant, Origin, Output, Part, Prompt, Source, ToolChoice, ToolDecl, ToolReply, Turn};
 pub use reply::{CallRequest, Reply, Stop, Usage};
 
 use crate::model::{ModelConfig, Provider};
@@ -74,13 +76,14 @@ pub enum WireError {
 /// | `gemini` | base64, URL | any in base64, URL | base64, since Gemini 3 |
 /// | `ollama` | base64 | no | named |
 ///
-/// Anything else in a [`Turn::User`] is a terminal error that names the wire and what it cannot carry.
+/// Anything else in a [`Turn::User`] is a terminal error that names the wire and what it cannot carry; so is an [`Output`] whose
+/// name or schema no vendor takes.
 pub fn request(model: &ModelConfig, prompt: &Prompt) -> Result<Value, Error> {
     match model.provider {
         Provider::Openai => chat::request(model, prompt),
-        Provider::OpenaiResponses => Ok(responses::request(model, prompt)),
+        Provider::OpenaiResponses => responses::request(model, prompt),
         Provider::Anthropic => messages::request(model, prompt),
-        Provider::Gemini => Ok(gemini::request(model, prompt)),
+        Provider::Gemini => gemini::request(model, prompt),
         Provider::Ollama => ollama::request(model, prompt),
     }
 }

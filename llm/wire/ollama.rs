@@ -4,18 +4,23 @@ use abide_engine::Error;
 use serde_json::{Map, Value, json};
 
 use super::history::{Step, steps};
+use super::offer::Offer;
 use super::parts::{self, Unread};
-use super::{CallRequest, Part, Prompt, Reply, Source, Stop, ToolChoice, ToolDecl, Usage};
+use super::{CallRequest, Part, Prompt, Reply, Source, Stop, ToolDecl, Usage};
 use crate::model::{ModelConfig, Provider};
 
 pub(super) fn request(model: &ModelConfig, prompt: &Prompt) -> Result<Value, Error> {
+    let offer = Offer::of(model, prompt)?;
     let mut body = Map::new();
     body.insert("model".to_owned(), json!(model.model));
-    body.insert("messages".to_owned(), messages(model, prompt)?);
+    body.insert("messages".to_owned(), messages(model, prompt, offer.system.as_deref())?);
     // It streams unless it is told not to.
     body.insert("stream".to_owned(), json!(model.streams()));
-    if !prompt.tools.is_empty() && prompt.tool_choice != ToolChoice::None {
-        body.insert("tools".to_owned(), prompt.tools.iter().map(tool).collect());
+    if !offer.tools.is_empty() {
+        body.insert("tools".to_owned(), offer.tools.iter().map(|decl| tool(decl)).collect());
+    }
+    if let Some(output) = offer.format {
+        body.insert("format".to_owned(), output.plain_schema());
     }
     let mut options = Map::new();
     if let Some(most) = prompt.max_tokens {
@@ -30,9 +35,9 @@ pub(super) fn request(model: &ModelConfig, prompt: &Prompt) -> Result<Value, Err
     Ok(Value::Object(body))
 }
 
-fn messages(model: &ModelConfig, prompt: &Prompt) -> Result<Value, Error> {
+fn messages(model: &ModelConfig, prompt: &Prompt, system: Option<&str>) -> Result<Value, Error> {
     let mut messages = Vec::new();
-    if let Some(system) = &prompt.system {
+    if let Some(system) = system {
         messages.push(json!({"role": "system", "content": system}));
     }
     for step in steps(model, &prompt.turns) {

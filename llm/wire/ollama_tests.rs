@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::super::tests::{calling, conversation, image, model, tool, user};
-use super::super::{ToolReply, Turn, WireError, parse, request};
+use super::super::{ToolChoice, ToolReply, Turn, WireError, parse, request};
 use super::*;
 
 const P: Provider = Provider::Ollama;
@@ -18,6 +18,7 @@ fn a_request_is_exactly_this() {
         tool_choice: ToolChoice::Required,
         max_tokens: Some(50),
         temperature: Some(0.5),
+        ..Prompt::default()
     };
     let mut said = calling(P)["message"].clone();
     said["tool_calls"][0]["id"] = json!("call_0");

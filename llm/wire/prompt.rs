@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::CallRequest;
@@ -23,6 +24,18 @@ pub struct Prompt {
     pub max_tokens: Option<u32>,
     /// The sampling temperature.
     pub temperature: Option<f64>,
+    /// The form of the final answer, if it is to be JSON. How it is asked for, [`ModelConfig::structured`] or else the wire
+    /// decides; [`structured::read`](crate::structured::read) reads it, whichever way it came.
+    pub output: Option<Output>,
+}
+
+/// An answer in JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    /// What it is called, within `[A-Za-z0-9_-]{1,64}`: also the tool's name where the model has to call one to give it.
+    pub name: String,
+    /// The JSON schema that it has to fit: one of an object.
+    pub schema: Value,
 }
 
 /// One piece of a conversation. A text makes a [`Turn::User`].

@@ -1,14 +1,17 @@
 //! `OpenAI` Responses, without any state at the provider: nothing is stored there, and the items of each answer go back verbatim, the
 //! encrypted reasoning among them. It never sends anything.
 
+use abide_engine::Error;
 use serde_json::{Map, Value, json};
 
 use super::history::{Step, steps};
+use super::offer::{Choice, Offer};
 use super::parts::{self, Unread};
-use super::{CallRequest, Part, Prompt, Reply, Source, Stop, ToolChoice, ToolDecl, ToolReply, Usage};
+use super::{CallRequest, Part, Prompt, Reply, Source, Stop, ToolDecl, ToolReply, Usage};
 use crate::model::ModelConfig;
 
-pub(super) fn request(model: &ModelConfig, prompt: &Prompt) -> Value {
+pub(super) fn request(model: &ModelConfig, prompt: &Prompt) -> Result<Value, Error> {
+    let offer = Offer::of(model, prompt)?;
     let mut body = Map::new();
     body.insert("model".to_owned(), json!(model.model));
     body.insert("input".to_owned(), input(model, prompt));
@@ -16,14 +19,23 @@ pub(super) fn request(model: &ModelConfig, prompt: &Prompt) -> Value {
     if may_reason(&model.model) {
         body.insert("include".to_owned(), json!(["reasoning.encrypted_content"]));
     }
-    if let Some(system) = &prompt.system {
+    if let Some(system) = &offer.system {
         body.insert("instructions".to_owned(), json!(system));
     }
-    // As in Chat Completions: small models call what they see.
-    if !prompt.tools.is_empty() && prompt.tool_choice != ToolChoice::None {
-        body.insert("tools".to_owned(), prompt.tools.iter().map(tool).collect());
-        let choice = if prompt.tool_choice == ToolChoice::Required { "required" } else { "auto" };
-        body.insert("tool_choice".to_owned(), json!(choice));
+    if !offer.tools.is_empty() {
+        body.insert("tools".to_owned(), offer.tools.iter().map(|decl| tool(decl)).collect());
+        let choice = match offer.choice {
+            Choice::Auto => json!("auto"),
+            Choice::None => json!("none"),
+            Choice::Any => json!("required"),
+            Choice::Only(name) => json!({"type": "function", "name": name}),
+        };
+        body.insert("tool_choice".to_owned(), choice);
+    }
+    if let Some(output) = offer.format {
+        let (schema, strict) = (output.plain_schema(), output.is_strict());
+        let format = json!({"type": "json_schema", "name": output.name, "schema": schema, "strict": strict});
+        body.insert("text".to_owned(), json!({"format": format}));
     }
     if let Some(most) = prompt.max_tokens {
         body.insert("max_output_tokens".to_owned(), json!(most));
@@ -34,7 +46,7 @@ pub(super) fn request(model: &ModelConfig, prompt: &Prompt) -> Value {
     if model.streams() {
         body.insert("stream".to_owned(), json!(true));
     }
-    Value::Object(body)
+    Ok(Value::Object(body))
 }
 
 /// The models that do not reason refuse to include what they have not. An unknown name may be a deployment's.

@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::super::tests::{calling, conversation, document, image, image_url, model, tool, user};
-use super::super::{ToolReply, Turn, WireError, parse, request};
+use super::super::{ToolChoice, ToolReply, Turn, WireError, parse, request};
 use super::*;
 use crate::model::Provider;
 
@@ -33,6 +33,7 @@ fn a_request_is_exactly_this() {
         tool_choice: ToolChoice::Required,
         max_tokens: Some(50),
         temperature: Some(0.5),
+        ..Prompt::default()
     };
     let mut said = calling(P)["output"].clone();
     // An empty text is no JSON, and servers that parse it fail.

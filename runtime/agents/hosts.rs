@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use abide_engine::{Ctx, Error, ErrorKind, Parked, Resources, Result, workflow};
-use abide_llm::{AgentHost, Client, Redactor, Vars};
+use abide_llm::{AgentHost, Client, Input, Redactor, Vars};
 use abide_mcp::{Host, Rules, Servers};
 use futures_util::future::join_all;
+use serde_json::Value;
 
 use super::AgentRun;
 use crate::config::{self, ConsentRequest, Consented, Env, FileVars, Project};
@@ -97,7 +98,7 @@ impl Agents {
             vars: pool.vars.clone(),
             redactor: pool.redactor.clone(),
         };
-        let workflow = workflow(move |ctx, input: String| converse(ctx, pinned.clone(), pool.consented.clone(), input));
+        let workflow = workflow(move |ctx, input: Input| converse(ctx, pinned.clone(), pool.consented.clone(), input));
         Ok(Made { workflow, resources: resources.with(Arc::new(host)) })
     }
 
@@ -160,7 +161,7 @@ fn broken(run: &str, error: &dyn std::fmt::Display) -> HostError {
 }
 
 /// The workflow of every agent's run: the agent's answer to a text, as text.
-async fn converse(ctx: Ctx, pinned: AgentRun, consented: Arc<Consented>, input: String) -> Result<String> {
+async fn converse(ctx: Ctx, pinned: AgentRun, consented: Arc<Consented>, input: Input) -> Result<Value> {
     // Depends on what is pinned alone, so that a replay takes the same way whatever was consented to since.
     for request in pinned.endpoints() {
         let consented = consented.clone();
@@ -174,7 +175,7 @@ async fn converse(ctx: Ctx, pinned: AgentRun, consented: Arc<Consented>, input: 
     if !answer.is_complete() {
         ctx.status(&serde_json::json!({ "incomplete": answer.stop }));
     }
-    Ok(answer.text)
+    Ok(answer.value.unwrap_or(Value::String(answer.text)))
 }
 
 fn no_consent(request: &ConsentRequest) -> Error {

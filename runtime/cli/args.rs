@@ -65,6 +65,9 @@ pub(crate) struct Run {
     pub(crate) target: String,
     /// Text, @file, or - for stdin
     pub(crate) input: Option<String>,
+    /// Show the agent this image or document, too (png, jpg, gif, webp, pdf, txt, md, csv)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) attach: Vec<PathBuf>,
     /// The run's id: the same id is the same run, never a second one
     #[arg(long)]
     pub(crate) id: Option<String>,

@@ -51,8 +51,10 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    #[cfg_attr(not(feature = "otel"), allow(clippy::let_unit_value))]
+    #[cfg(feature = "otel")]
     let exporting = log::start();
+    #[cfg(not(feature = "otel"))]
+    log::start();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -65,6 +67,7 @@ pub fn main() -> ExitCode {
     let code = runtime.block_on(work(cli, None));
     // After a second Ctrl-C something may still be at work: it is not waited for.
     runtime.shutdown_background();
+    #[cfg(feature = "otel")]
     drop(exporting);
     code
 }

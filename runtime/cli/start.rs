@@ -3,6 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use abide_llm::Attachment;
+use base64::Engine as _;
+
 use super::args::{Run as Args, Stay};
 use super::consent;
 use super::drive::{Driven, End, stay_with};
@@ -98,6 +101,10 @@ async fn agents_run(session: &Session, args: &Args, agents: &Agents) -> Result<A
             format!("abide run {} \"what it is to do\", or @file, or - for stdin", crate::shell::quote(&args.target)),
         ));
     }
+    if !args.attach.is_empty() {
+        let attachments = args.attach.iter().map(|path| attachment(session, path)).collect::<Result<Vec<_>, _>>()?;
+        input = serde_json::json!({ "text": input, "attachments": attachments });
+    }
     let name = args.id.as_deref().unwrap_or("new");
     let redactor = agents.redactor(name, &pinned, project.root())?;
     redactor.hide_value(&mut input);
@@ -106,6 +113,14 @@ async fn agents_run(session: &Session, args: &Args, agents: &Agents) -> Result<A
     })?;
     consent::ask(session, agents, name, &definition, consent::About::Everything).await?;
     Ok(Asked { workflow: workflow_name(&pinned.agent.name), input, definition })
+}
+
+fn attachment(session: &Session, path: &std::path::Path) -> Result<Attachment, Failure> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let wrong = |why: String| Failure::usage(format!("`{}` cannot be attached: {why}", path.display()), "");
+    let mime = Attachment::mime_of(&name).map_err(wrong)?.to_owned();
+    let bytes = std::fs::read(session.env.cwd.join(path)).map_err(|error| wrong(error.to_string()))?;
+    Ok(Attachment { name, mime, data: base64::engine::general_purpose::STANDARD.encode(bytes) })
 }
 
 fn input(session: &Session, args: &Args, takes: Takes) -> Result<serde_json::Value, Failure> {

@@ -1,0 +1,143 @@
+//! What an agent is asked: a text, and images and documents with it. Plain data; it reads no file.
+
+use serde::{Deserialize, Serialize};
+
+use crate::wire::{Part, Source};
+
+/// What an agent is asked. As JSON it is a text, or `{"text": .., "attachments": [{"name": .., "mime": .., "data": base64}]}`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(from = "Written", into = "Written")]
+pub struct Input {
+    /// The text.
+    pub text: String,
+    /// What is shown with it.
+    pub attachments: Vec<Attachment>,
+}
+
+/// An image or a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attachment {
+    /// Its file name.
+    pub name: String,
+    /// Its MIME type, such as `image/png` or `application/pdf`.
+    pub mime: String,
+    /// Its bytes in standard base64.
+    pub data: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Text(String),
+    With { text: String, attachments: Vec<Attachment> },
+}
+
+impl From<Written> for Input {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Text(text) => text.into(),
+            Written::With { text, attachments } => Self { text, attachments },
+        }
+    }
+}
+
+impl From<Input> for Written {
+    fn from(Input { text, attachments }: Input) -> Self {
+        if attachments.is_empty() { Self::Text(text) } else { Self::With { text, attachments } }
+    }
+}
+
+impl From<String> for Input {
+    fn from(text: String) -> Self {
+        Self { text, attachments: Vec::new() }
+    }
+}
+
+impl From<&String> for Input {
+    fn from(text: &String) -> Self {
+        text.clone().into()
+    }
+}
+
+impl From<&str> for Input {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+/// File endings and the MIME types that models take.
+const KINDS: [(&str, &str); 9] = [
+    ("png", "image/png"),
+    ("jpg", "image/jpeg"),
+    ("jpeg", "image/jpeg"),
+    ("gif", "image/gif"),
+    ("webp", "image/webp"),
+    ("pdf", "application/pdf"),
+    ("txt", "text/plain"),
+    ("md", "text/plain"),
+    ("csv", "text/plain"),
+];
+
+impl Attachment {
+    /// The MIME type of a file by its ending; the error names those that are known.
+    pub fn mime_of(name: &str) -> Result<&'static str, String> {
+        let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_lowercase()).unwrap_or_default();
+        KINDS.iter().find(|(known, _)| *known == ending).map(|(_, mime)| *mime).ok_or_else(|| {
+            let known: Vec<&str> = KINDS.iter().map(|(ending, _)| *ending).collect();
+            format!("`{name}` is not of a kind that models are shown: {}", known.join(", "))
+        })
+    }
+}
+
+impl Input {
+    /// As the model is told.
+    pub(crate) fn parts(self) -> Vec<Part> {
+        let mut parts: Vec<Part> = self.attachments.into_iter().map(Part::from).collect();
+        if !self.text.is_empty() || parts.is_empty() {
+            parts.push(Part::Text(self.text));
+        }
+        parts
+    }
+
+    /// Tells two inputs apart.
+    pub(crate) fn key(&self) -> String {
+        if self.attachments.is_empty() {
+            return self.text.clone();
+        }
+        let shown: Vec<String> = self.attachments.iter().map(|one| format!("{}:{}", one.name, one.data)).collect();
+        format!("{} {}", self.text, shown.join(" "))
+    }
+}
+
+impl From<Attachment> for Part {
+    fn from(Attachment { name, mime, data }: Attachment) -> Self {
+        let source = Source::Base64(data);
+        if mime.starts_with("image/") { Self::Image { mime, source } } else { Self::Document { mime, name, source } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_text_stays_a_text_and_attachments_come_first() {
+        let plain: Input = serde_json::from_value(json!("hello")).unwrap();
+        assert_eq!((serde_json::to_value(&plain).unwrap(), plain.key()), (json!("hello"), "hello".to_owned()));
+        let with = json!({"text": "what is this?", "attachments": [
+            {"name": "a.png", "mime": "image/png", "data": "AAAA"},
+            {"name": "b.pdf", "mime": "application/pdf", "data": "BBBB"}]});
+        let input: Input = serde_json::from_value(with.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&input).unwrap(), with);
+        let parts = input.parts();
+        assert!(
+            matches!(parts.as_slice(), [Part::Image { .. }, Part::Document { .. }, Part::Text(text)] if text == "what is this?")
+        );
+        assert!(Attachment::mime_of("x.exe").unwrap_err().contains("png"));
+        assert_eq!(Attachment::mime_of("X.JPG"), Ok("image/jpeg"));
+    }
+}
