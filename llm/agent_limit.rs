@@ -80,6 +80,7 @@ mod tests {
             effect: Effect::Pure,
             policy: Policy::Allow,
             timeout_s: 60,
+            max_timeout_s: None,
             hash: String::new(),
             reconcile: None,
         };

@@ -126,7 +126,10 @@ impl Conversation<'_> {
             return Ok(Vec::new());
         }
         let host = self.host.clone();
-        self.ctx.step("tools", self.agent.servers.clone(), move |servers| host.tools.discover(servers)).pure().await
+        let tools = self.ctx.step("tools", self.agent.servers.clone(), move |servers| host.tools.discover(servers));
+        let tools: Vec<ToolSpec> = tools.pure().await?;
+        self.host.tools.pin(&tools);
+        Ok(tools)
     }
 
     fn prompt(&self, input: Input, tools: &[ToolSpec]) -> Prompt {
@@ -187,7 +190,7 @@ impl Conversation<'_> {
                 result
             }
         };
-        let timeout = Duration::from_secs(spec.timeout_s.max(1));
+        let timeout = Duration::from_secs(spec.max_timeout_s.unwrap_or(spec.timeout_s).max(1));
         let step = self.ctx.step(spec.name.clone(), call, run).kind(StepKind::Tool).effect(spec.effect);
         let step = step.timeout(timeout).key(index);
         let Some(probe) = spec.reconcile.clone() else { return step.await };

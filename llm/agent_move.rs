@@ -123,6 +123,7 @@ mod tests {
             effect: Effect::Once,
             policy,
             timeout_s: 60,
+            max_timeout_s: None,
             hash: String::new(),
             reconcile: None,
         }

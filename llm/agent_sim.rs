@@ -87,6 +87,7 @@ pub(super) fn spec(name: &str, policy: Policy) -> ToolSpec {
         effect: Effect::Once,
         policy,
         timeout_s: 60,
+        max_timeout_s: None,
         hash: "h".into(),
         reconcile: None,
     }

@@ -42,8 +42,11 @@ pub struct ToolSpec {
     pub effect: Effect,
     /// May it be called without asking?
     pub policy: Policy,
-    /// Seconds after which an attempt is given up.
+    /// Seconds without a sign of life after which an attempt is given up; whoever runs the tools watches that.
     pub timeout_s: u64,
+    /// Seconds after which an attempt is given up in any case; without it `timeout_s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_timeout_s: Option<u64>,
     /// BLAKE3 (hex) of the raw definition: a changed one on resume stops for approval.
     pub hash: String,
     /// The read-only tool that tells whether a call of this one in doubt has happened.
@@ -70,6 +73,12 @@ pub struct ToolCall {
 pub trait Tools: Send + Sync + 'static {
     /// Starts `servers` where needed and lists their tools, sorted by name; names that collide are told apart.
     fn discover(&self, servers: Vec<String>) -> BoxFuture<Result<Vec<ToolSpec>, Error>>;
+
+    /// The tools as the run has pinned them, told before each replay's first call: one that is another by now is not called
+    /// without the user's consent. May be told again.
+    fn pin(&self, specs: &[ToolSpec]) {
+        let _ = specs;
+    }
 
     /// Calls a tool. The answer is a `CallToolResult` as JSON (`isError: true` is an answer, too); `meta` goes into
     /// the request's `_meta` (the idempotency key among it).

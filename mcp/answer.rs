@@ -6,28 +6,28 @@ use rmcp::model::{ErrorData, ServerResult};
 use serde_json::{Value, json};
 
 use crate::envelope::UNREADABLE;
+use crate::{resources, schema};
 
 /// The key in a result's `_meta`.
 const SESSION: &str = "io.abide/session";
 
-/// The result for the journal. `limit` is in bytes of JSON; a larger one becomes an error result that says so.
-pub(crate) fn result(answer: ServerResult, limit: usize, redactor: &Redactor) -> Value {
-    let mut value = match answer {
+/// The result for the journal. `schema` is what the tool says of its structured content; `limit` is in bytes of JSON, and a
+/// larger result becomes an error result that says so.
+pub(crate) fn result(answer: ServerResult, schema: Option<&Value>, limit: usize, redactor: &Redactor) -> Value {
+    let value = match answer {
         ServerResult::CallToolResult(result) => serde_json::to_value(result).unwrap_or_else(|error| odd(&error)),
+        ServerResult::ReadResourceResult(result) => {
+            serde_json::to_value(result).map_or_else(|error| odd(&error), |read| resources::result_of_read(&read))
+        }
         // A kind of content that rmcp does not know yet: passed on as it is.
         ServerResult::CustomResult(other) if other.0.get("content").is_some_and(Value::is_array) => other.0,
-        ServerResult::InputRequiredResult(asked) => {
-            let asked = asked.input_requests.and_then(|requests| serde_json::to_value(requests).ok());
-            return error(&input_required(asked.as_ref()));
-        }
-        ServerResult::CreateTaskResult(_) => {
-            return error(
-                "The server began an MCP task for this call instead of answering it. abide does not support MCP tasks \
-                 yet: the server may still be working on it, and its result will not come here.",
-            );
-        }
         _ => odd(&"it is no CallToolResult"),
     };
+    kept(value, schema, limit, redactor)
+}
+
+/// A result as it is kept: within the limit, its structured content checked, its secrets hidden.
+pub(crate) fn kept(mut value: Value, schema: Option<&Value>, limit: usize, redactor: &Redactor) -> Value {
     let size = serde_json::to_vec(&value).map_or(0, |bytes| bytes.len());
     if size > limit {
         return error(&format!(
@@ -35,8 +35,34 @@ pub(crate) fn result(answer: ServerResult, limit: usize, redactor: &Redactor) ->
              less at a time, or raise `result_mib` under [limits] in abide.toml."
         ));
     }
+    if let Some(schema) = schema {
+        check(&mut value, schema);
+    }
     redactor.hide_value(&mut value);
     value
+}
+
+/// A result that is not as its tool says: an error result, with all that came.
+fn check(value: &mut Value, schema: &Value) {
+    if value.get("isError") == Some(&Value::Bool(true)) {
+        return;
+    }
+    let why = match value.get("structuredContent").filter(|structured| !structured.is_null()) {
+        None => "it has no structured content, which the tool's definition promises".to_owned(),
+        Some(structured) => match schema::check(schema, structured) {
+            Ok(()) => return,
+            Err(why) => format!("its structured content is not as the tool's definition says ({why})"),
+        },
+    };
+    let note =
+        json!({"type": "text", "text": format!("The tool ran, but its result is not to be relied on: {why}. It was:")});
+    if let Some(result) = value.as_object_mut() {
+        match result.get_mut("content").and_then(Value::as_array_mut) {
+            Some(content) => content.insert(0, note),
+            None => drop(result.insert("content".to_owned(), json!([note]))),
+        }
+        result.insert("isError".to_owned(), true.into());
+    }
 }
 
 /// The result with the id of the connection it came by, where the agent loop looks for it: a new one tells the model that
@@ -69,13 +95,6 @@ fn odd(why: &dyn std::fmt::Display) -> Value {
     error(&format!("The server answered the call with something that cannot be read: {why}."))
 }
 
-fn input_required(asked: Option<&Value>) -> String {
-    let requests = asked.and_then(Value::as_object).into_iter().flatten();
-    let methods: Vec<_> = requests.filter_map(|(_, request)| request.get("method")?.as_str()).collect();
-    let named = if methods.is_empty() { String::new() } else { format!(" ({})", methods.join(", ")) };
-    format!("The tool asks for more input before it goes on{named}. abide does not support input_required yet.")
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -85,7 +104,7 @@ mod tests {
     fn answer(value: Value, limit: usize) -> Value {
         let redactor = Redactor::default();
         redactor.learn("KEY", "sk-0123456789");
-        result(serde_json::from_value(value).unwrap(), limit, &redactor)
+        result(serde_json::from_value(value).unwrap(), None, limit, &redactor)
     }
 
     #[test]
@@ -116,21 +135,29 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_supported_is_an_error_result_that_names_it() {
-        let asked = json!({"resultType": "input_required", "inputRequests": {"a": {"method": "elicitation/create",
-            "params": {"mode": "form", "message": "who?", "requestedSchema": {"type": "object", "properties": {}}}}}});
-        let task = json!({"resultType": "task", "taskId": "t", "status": "working", "createdAt": "2026-11-01T00:00:00Z",
-            "lastUpdatedAt": "2026-11-01T00:00:00Z", "ttlMs": null});
+    fn what_cannot_be_used_is_an_error_result_that_says_so() {
         let large = json!({"content": [{"type": "text", "text": "x".repeat(2_000)}]});
-        for (value, expected) in [
-            (asked, "elicitation/create"),
-            (task, "MCP task"),
-            (large, "the limit is 1000"),
-            (json!({"odd": true}), "cannot be read"),
-        ] {
+        for (value, expected) in [(large, "the limit is 1000"), (json!({"odd": true}), "cannot be read")] {
             let got = answer(value, 1_000);
             assert_eq!(got["isError"], true, "{got}");
             assert!(got["content"][0]["text"].as_str().unwrap().contains(expected), "{got}");
+        }
+    }
+
+    #[test]
+    fn structured_content_that_is_not_as_promised_is_kept_as_an_error() {
+        let schema = json!({"type": "object", "properties": {"sum": {"type": "number"}}, "required": ["sum"]});
+        let check = |value: Value| kept(value, Some(&schema), 10_000, &Redactor::default());
+        let text = json!([{"type": "text", "text": "3"}]);
+        let good = json!({"content": text, "structuredContent": {"sum": 3}});
+        assert_eq!(check(good.clone()), good);
+        let failed = json!({"content": text, "isError": true});
+        assert_eq!(check(failed.clone()), failed, "an error owes no structure");
+        for bad in [json!({"content": text, "structuredContent": {"sum": "3"}}), json!({"content": text})] {
+            let got = check(bad.clone());
+            assert_eq!((&got["isError"], &got["structuredContent"]), (&json!(true), &bad["structuredContent"]));
+            assert!(got["content"][0]["text"].as_str().unwrap().contains("not to be relied on"), "{got}");
+            assert_eq!(got["content"][1], text[0], "the whole is kept");
         }
     }
 }

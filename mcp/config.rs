@@ -21,6 +21,21 @@ pub struct ServerConfig {
     pub transport: Transport,
     /// The file that declares it: relative to the project's root where it lies within, with forward slashes.
     pub file: String,
+    /// The version of the protocol it is spoken to in; found out where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+}
+
+/// A version of the protocol, as `[servers.NAME] protocol` says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// With `initialize` and sessions; older versions are agreed on from there, too.
+    #[serde(rename = "2025-11-25")]
+    V2025_11_25,
+    /// With `server/discover` and nothing kept between requests.
+    #[serde(rename = "2026-07-28")]
+    V2026_07_28,
 }
 
 /// How a server is reached.
@@ -42,13 +57,18 @@ pub enum Transport {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cwd: Option<String>,
     },
-    /// A server behind an address. Declared and kept, but not built so far: starting one is an error that says so.
+    /// A server behind an address, over streamable HTTP.
     Http {
         /// Its address.
         url: String,
         /// Headers of every request. A literal is kept as its place in the file.
         #[serde(default)]
         headers: BTreeMap<String, SecretRef>,
+    },
+    /// A server over the older HTTP+SSE transport. Kept as declared; using one is an error that says what to do.
+    Sse {
+        /// Its address.
+        url: String,
     },
 }
 
@@ -141,7 +161,7 @@ impl fmt::Display for ServerConfig {
                 f.write_str(&quoted(command))?;
                 args.iter().try_for_each(|arg| write!(f, " {}", quoted(arg)))
             }
-            Transport::Http { url, .. } => f.write_str(url),
+            Transport::Http { url, .. } | Transport::Sse { url } => f.write_str(url),
         }
     }
 }

@@ -163,7 +163,7 @@ impl Source<'_> {
             return Ok(None);
         }
         let transport = reader.transport(object, value)?;
-        Ok(Some(ServerConfig { name: name.to_owned(), transport, file: self.file.to_owned() }))
+        Ok(Some(ServerConfig { name: name.to_owned(), transport, file: self.file.to_owned(), protocol: None }))
     }
 }
 
@@ -180,14 +180,15 @@ impl ServerReader<'_, '_> {
         let (command, url) = (field(object, "command"), field(object, "url"));
         match kind.as_deref() {
             Some("stdio") | None if command.is_some() => self.stdio(object),
-            Some("http" | "sse" | "streamable-http" | "streamableHttp") | None if url.is_some() => self.http(object),
+            Some("http" | "streamable-http" | "streamableHttp") | None if url.is_some() => self.http(object),
+            Some("sse") if url.is_some() => Ok(Transport::Sse { url: self.text(object, "url")?.unwrap_or_default() }),
             Some("stdio") => Err(self.source.wrong(value, &self.at, "has no `command`", "add the program to start")),
             Some("http" | "sse" | "streamable-http" | "streamableHttp") => {
                 Err(self.source.wrong(value, &self.at, "has no `url`", "add the server's address"))
             }
             Some(other) => {
                 let what = format!("has the unknown type `{other}`");
-                Err(self.source.wrong(value, &self.at, &what, "write stdio, http or sse"))
+                Err(self.source.wrong(value, &self.at, &what, "write stdio or http"))
             }
             None => {
                 let fix = "add the program to start as `command`, or an http server's address as `url`";

@@ -7,7 +7,7 @@ use crate::config_file::literal_at;
 fn stdio(server: &ServerConfig) -> (&str, &[String], &BTreeMap<String, SecretRef>, Option<&str>) {
     match &server.transport {
         Transport::Stdio { command, args, env, cwd } => (command, args, env, cwd.as_deref()),
-        Transport::Http { .. } => panic!("{server:?} is not stdio"),
+        _ => panic!("{server:?} is not stdio"),
     }
 }
 
@@ -45,6 +45,8 @@ fn claude_files_are_read_unexpanded() {
     let Transport::Http { url, headers } = &servers[1].transport else { panic!("{servers:?}") };
     assert_eq!((url.as_str(), &headers["Authorization"]), ("https://${HOST}/mcp", &template("Bearer ${T}")));
     assert!(matches!(headers["X"], SecretRef::File { .. }));
+    assert!(matches!(&servers[2].transport, Transport::Sse { url } if url == "http://localhost/sse"));
+    assert!(matches!(&servers[3].transport, Transport::Http { .. }));
 }
 
 #[test]

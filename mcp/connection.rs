@@ -1,33 +1,31 @@
-//! One connection to one running server: opened in whichever era of the protocol the server speaks, shared by concurrent
+//! One connection to one server: opened in whichever era of the protocol the server speaks, shared by concurrent
 //! requests, and ended together with its process. It never starts a second process and never repeats a request.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use rmcp::model::{
-    CancelledNotificationParam, ClientCapabilities, ClientConfig, ClientRequest, ErrorData, GetExtensions,
-    Implementation, ProtocolVersion, RequestId, RequestMetaObject, ServerResult,
+    CancelledNotificationParam, ClientRequest, ErrorData, GetExtensions, RequestId, RequestMetaObject, ServerResult,
 };
-use rmcp::service::{
-    ClientInitializeError, ClientLifecycleMode, ClientServiceExt as _, Peer, PeerRequestOptions, RunningService,
-};
-use rmcp::{ClientHandler, RoleClient, ServiceError};
+use rmcp::service::{ClientServiceExt as _, Peer, PeerRequestOptions, RunningService};
+use rmcp::transport::IntoTransport;
+use rmcp::{RoleClient, ServiceError};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use crate::caller::Caller;
+use crate::discover::Listed;
+use crate::era::{Era, explain};
+use crate::http::{Address, Courier};
 use crate::launch::{KillGroup, LaunchSpec, Launcher};
+use crate::listen;
 use crate::slot::Limits;
 use crate::stderr::{LastLine, Stderr};
-use crate::wire::{Ticket, Wire};
-
-/// Which openings are tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Era {
-    /// `server/discover`, then `initialize` if the server does not know it.
-    Both,
-    /// `initialize` only: some older servers end at the sight of anything else.
-    Legacy,
-}
+use crate::ticket::{Rejection, Ticket};
+use crate::underway::{Entry, Underway};
+use crate::wire::Wire;
 
 /// Why a server did not start.
 #[derive(Debug)]
@@ -36,8 +34,10 @@ pub(crate) struct StartFailure {
     pub(crate) why: String,
     /// Its last lines on stderr, as they were; `None` if there was never a process.
     pub(crate) stderr: Option<Vec<LastLine>>,
-    /// True if it ended before it had answered.
+    /// True if it may yet speak to one who begins in the older way.
     pub(crate) died: bool,
+    /// True if it wants to know who asks.
+    pub(crate) credentials: bool,
 }
 
 /// Why a request has no result.
@@ -45,10 +45,25 @@ pub(crate) struct StartFailure {
 pub(crate) enum Failure {
     /// The server answered with a JSON-RPC error.
     Refused(ErrorData),
+    /// The server sent it away at its door.
+    Rejected(Rejection),
     /// The connection is lost, and no byte of the request ever left.
     NotSent,
     /// The connection is lost, and the request had begun to be written.
     InFlight,
+    /// It took too long: longer than this without a sign of life, or altogether.
+    TimedOut(Duration),
+}
+
+/// How long an answer is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// Without a sign of life.
+    pub(crate) idle: Duration,
+    /// Altogether.
+    pub(crate) until: Instant,
+    /// How long that was, for saying so.
+    pub(crate) most: Duration,
 }
 
 /// An open connection. Dropping it ends the process, too.
@@ -56,9 +71,16 @@ pub(crate) struct Connection {
     peer: Peer<RoleClient>,
     service: Mutex<Option<RunningService<RoleClient, Caller>>>,
     ended: watch::Receiver<bool>,
+    process: Option<Process>,
+    session: String,
+    caller: Caller,
+    /// What the server listed last, until it says that this has changed.
+    listing: tokio::sync::Mutex<Option<Arc<Vec<Listed>>>>,
+}
+
+struct Process {
     kill: Mutex<Box<dyn KillGroup>>,
     stderr: Stderr,
-    session: String,
 }
 
 impl Connection {
@@ -68,6 +90,7 @@ impl Connection {
         spec: LaunchSpec,
         era: Era,
         limits: Limits,
+        caller: Caller,
     ) -> Result<Self, StartFailure> {
         let program = spec.program.display().to_string();
         let mut process = launcher.launch(spec).map_err(|error| {
@@ -77,27 +100,56 @@ impl Connection {
                 }
                 _ => format!("`{program}` cannot be started: {error}"),
             };
-            StartFailure { why, stderr: None, died: false }
+            StartFailure { why, stderr: None, died: false, credentials: false }
         })?;
         let stderr = Stderr::read(process.stderr);
         let (wire, ended) = Wire::new(process.stdin, process.stdout, limits.frame_bytes);
-        let failure = match tokio::time::timeout(limits.start, Caller.serve_with_lifecycle(wire, lifecycle(era))).await
-        {
-            Ok(Ok(service)) => {
-                return Ok(Self {
-                    peer: service.peer().clone(),
-                    service: Mutex::new(Some(service)),
-                    ended,
-                    kill: Mutex::new(process.kill),
-                    stderr,
-                    session: session_id(),
-                });
+        match open(wire, era, limits, caller.clone()).await {
+            Ok(service) => {
+                let process = Process { kill: Mutex::new(process.kill), stderr };
+                Ok(Self::of(service, ended, Some(process), caller))
             }
-            Ok(Err(error)) => explain(&error),
-            Err(_) => (format!("it did not answer within {} s", limits.start.as_secs()), false),
-        };
-        process.kill.kill_group();
-        Err(StartFailure { why: failure.0, stderr: Some(stderr.last_words().await), died: failure.1 })
+            Err((why, died)) => {
+                process.kill.kill_group();
+                Err(StartFailure { why, stderr: Some(stderr.last_words().await), died, credentials: false })
+            }
+        }
+    }
+
+    /// Opens a connection to an address, in `limits.start` at most.
+    pub(crate) async fn reach(
+        address: Address,
+        era: Era,
+        limits: Limits,
+        caller: Caller,
+    ) -> Result<Self, StartFailure> {
+        let failed = |why| StartFailure { why, stderr: None, died: false, credentials: false };
+        let (transport, courier, ended) = Courier::to(address, limits.frame_bytes)
+            .map_err(|error| failed(format!("no request can be made: {error}")))?;
+        match open(transport, era, limits, caller.clone()).await {
+            Ok(service) => Ok(Self::of(service, ended, None, caller)),
+            Err((why, _)) => match courier.rejection() {
+                Some(Rejection::Credentials(said)) => {
+                    Err(StartFailure { credentials: true, ..failed(format!("it does not let abide in ({said})")) })
+                }
+                Some(Rejection::Busy(said) | Rejection::Other(said)) => {
+                    Err(StartFailure { died: true, ..failed(format!("{why} ({said})")) })
+                }
+                None => Err(StartFailure { died: !*ended.borrow(), ..failed(why) }),
+            },
+        }
+    }
+
+    fn of(
+        service: RunningService<RoleClient, Caller>,
+        ended: watch::Receiver<bool>,
+        process: Option<Process>,
+        caller: Caller,
+    ) -> Self {
+        let peer = service.peer().clone();
+        listen::to_changes(&peer, &caller);
+        let (service, listing) = (Mutex::new(Some(service)), tokio::sync::Mutex::default());
+        Self { peer, service, ended, process, session: session_id(), caller, listing }
     }
 
     /// True once the server has ended or its pipes are broken.
@@ -115,38 +167,90 @@ impl Connection {
         self.peer.peer_info().is_none_or(|info| info.capabilities.tools.is_some())
     }
 
-    /// Sends one request and waits for its answer. Dropped before that, the server is told that nobody waits any more, and
-    /// a request that has not begun to be written never will be.
+    /// True if the server has said that it has resources.
+    pub(crate) fn has_resources(&self) -> bool {
+        self.peer.peer_info().is_some_and(|info| info.capabilities.resources.is_some())
+    }
+
+    /// The version of the protocol that is spoken.
+    pub(crate) fn version(&self) -> Option<String> {
+        self.peer.peer_info().map(|info| info.protocol_version.to_string())
+    }
+
+    /// Has the server said that what it lists has changed?
+    #[cfg(test)]
+    pub(crate) fn is_stale(&self) -> bool {
+        self.caller.stale.load(Ordering::SeqCst)
+    }
+
+    /// The calls that are under way.
+    pub(crate) fn underway(&self) -> &Arc<Underway> {
+        &self.caller.underway
+    }
+
+    /// What the server lists: as it was listed last, unless that is `fresh` or has changed since.
+    pub(crate) async fn listing(
+        &self,
+        fresh: bool,
+        list: impl Future<Output = Result<Vec<Listed>, Failure>>,
+    ) -> Result<Arc<Vec<Listed>>, Failure> {
+        let mut listing = self.listing.lock().await;
+        let stale = self.caller.stale.swap(false, Ordering::SeqCst);
+        match &*listing {
+            Some(known) if !fresh && !stale => return Ok(Arc::clone(known)),
+            _ => *listing = None,
+        }
+        let known = Arc::new(list.await?);
+        *listing = Some(Arc::clone(&known));
+        Ok(known)
+    }
+
+    /// Sends one request and waits for its answer: as long as it takes, unless it belongs to a call with a patience. Dropped
+    /// before that, the server is told that nobody waits any more, and a request that has not begun to be written never
+    /// will be.
     pub(crate) async fn request(
         &self,
         mut request: ClientRequest,
         meta: RequestMetaObject,
+        call: Option<(&Entry, Patience)>,
     ) -> Result<ServerResult, Failure> {
         let mut waiting = Waiting { peer: &self.peer, ticket: Ticket::default(), id: None };
         request.extensions_mut().insert(waiting.ticket.clone());
         let options = PeerRequestOptions::no_options().with_meta(meta);
-        let answer = match self.peer.send_cancellable_request(request, options).await {
-            Ok(handle) => {
-                waiting.id = Some(handle.id.clone());
-                handle.await_response().await
+        let answer = async {
+            let handle = self.peer.send_cancellable_request(request, options).await?;
+            waiting.id = Some(handle.id.clone());
+            if let Some((entry, _)) = call {
+                entry.sent(handle.id.clone(), handle.progress_token.clone());
             }
-            Err(error) => Err(error),
+            handle.await_response().await
         };
+        let answer = match call {
+            Some((entry, patience)) => in_time(answer, entry, patience).await,
+            None => Ok(answer.await),
+        };
+        let answer = answer.map_err(Failure::TimedOut)?;
         waiting.id = None;
         match answer {
             Ok(result) => Ok(result),
             Err(ServiceError::McpError(error)) => Err(Failure::Refused(error)),
-            Err(_) if waiting.ticket.give_up() => Err(Failure::NotSent),
-            Err(_) => Err(Failure::InFlight),
+            Err(_) => match waiting.ticket.rejection() {
+                Some(rejection) => Err(Failure::Rejected(rejection)),
+                None if waiting.ticket.give_up() => Err(Failure::NotSent),
+                None => Err(Failure::InFlight),
+            },
         }
     }
 
-    /// The last lines on stderr of a server that has ended.
-    pub(crate) async fn last_words(&self) -> Vec<LastLine> {
-        self.stderr.last_words().await
+    /// The last lines on stderr of a server that has ended; none of one that is no process.
+    pub(crate) async fn last_words(&self) -> Option<Vec<LastLine>> {
+        match &self.process {
+            Some(process) => Some(process.stderr.last_words().await),
+            None => None,
+        }
     }
 
-    /// Closes the server's input, gives it `grace` to end by itself, then ends what is left of it.
+    /// Closes the server's input, or the session with it, gives it `grace` to end by itself, then ends what is left of it.
     pub(crate) async fn end(&self, grace: Duration) {
         let service = self.service.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut ended = self.ended.clone();
@@ -154,10 +258,48 @@ impl Connection {
             if let Some(mut service) = service {
                 let _ = service.close().await;
             }
-            let _ = ended.wait_for(|ended| *ended).await;
+            if self.process.is_some() {
+                let _ = ended.wait_for(|ended| *ended).await;
+            }
         };
         let _ = tokio::time::timeout(grace, gently).await;
-        self.kill.lock().unwrap_or_else(PoisonError::into_inner).kill_group();
+        if let Some(process) = &self.process {
+            process.kill.lock().unwrap_or_else(PoisonError::into_inner).kill_group();
+        }
+    }
+}
+
+async fn open<T, E, A>(
+    transport: T,
+    era: Era,
+    limits: Limits,
+    caller: Caller,
+) -> Result<RunningService<RoleClient, Caller>, (String, bool)>
+where
+    T: IntoTransport<RoleClient, E, A>,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    match tokio::time::timeout(limits.start, caller.serve_with_lifecycle(transport, era.lifecycle())).await {
+        Ok(Ok(service)) => Ok(service),
+        Ok(Err(error)) => Err(explain(&error)),
+        Err(_) => Err((format!("it did not answer within {} s", limits.start.as_secs()), false)),
+    }
+}
+
+/// The answer, unless it takes too long: then how long that was.
+async fn in_time<T>(answer: impl Future<Output = T>, entry: &Entry, patience: Patience) -> Result<T, Duration> {
+    let mut pulse = entry.call.pulse();
+    let mut answer = std::pin::pin!(answer);
+    loop {
+        let asking = pulse.borrow_and_update().asking > 0;
+        tokio::select! {
+            biased;
+            answer = &mut answer => return Ok(answer),
+            // The sender is in the entry.
+            Ok(()) = pulse.changed() => {}
+            () = tokio::time::sleep(patience.idle), if !asking => return Err(patience.idle),
+            () = tokio::time::sleep_until(patience.until) => return Err(patience.most),
+        }
     }
 }
 
@@ -180,39 +322,9 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// abide as its servers see it: it offers them nothing to ask for.
-struct Caller;
-
-impl ClientHandler for Caller {
-    fn get_info(&self) -> ClientConfig {
-        ClientConfig::new(ClientCapabilities::default(), Implementation::new("abide", env!("CARGO_PKG_VERSION")))
-    }
-}
-
-fn lifecycle(era: Era) -> ClientLifecycleMode {
-    match era {
-        Era::Legacy => ClientLifecycleMode::Initialize,
-        Era::Both => ClientLifecycleMode::Auto {
-            preferred_versions: vec![ProtocolVersion::V_2026_07_28],
-            legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
-        },
-    }
-}
-
 /// 64 random bits as text.
 fn session_id() -> String {
     // Without a source of randomness the clock still differs from one start to the next.
     let clock = || std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_nanos() as u64);
     format!("{:016x}", getrandom::u64().unwrap_or_else(|_| clock()))
-}
-
-/// What went wrong, and whether the server ended.
-fn explain(error: &ClientInitializeError) -> (String, bool) {
-    match error {
-        ClientInitializeError::ConnectionClosed(_) => ("it ended before it had answered".to_owned(), true),
-        ClientInitializeError::TransportError { .. } => ("it closed its input before it had answered".to_owned(), true),
-        ClientInitializeError::JsonRpcError(error) => (format!("it refused the connection: {error}"), false),
-        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => explain(fallback),
-        other => (format!("it does not speak MCP as abide knows it: {other}"), false),
-    }
 }

@@ -12,6 +12,13 @@ use crate::config::{ServerConfig, Transport};
 pub trait Consent: Send + Sync + 'static {
     /// True if they have, to exactly these lines. Asked before every start.
     fn granted(&self, server: &ServerConfig) -> bool;
+
+    /// True if they have consented to go on with this tool although its server has changed it to the definition with this
+    /// hash. Asked before a call of a changed tool.
+    fn accepts_change(&self, server: &str, tool: &str, hash: &str) -> bool {
+        let _ = (server, tool, hash);
+        false
+    }
 }
 
 /// The lines a user consents to, for showing: command, arguments, environment (or headers) and working folder, one a line,
@@ -55,6 +62,9 @@ fn lines(server: &ServerConfig, value: impl Fn(&SecretRef) -> String) -> String 
         Transport::Http { url, headers } => {
             let _ = writeln!(out, "url {}", quote(url));
             settings(&mut out, "header", headers);
+        }
+        Transport::Sse { url } => {
+            let _ = writeln!(out, "url {}", quote(url));
         }
     }
     out

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::connection::{Connection, Failure};
 use crate::envelope::UNREADABLE;
 use crate::policy::Hints;
+use crate::resources;
 
 /// How many pages are asked for: a server that never stops is cut off.
 const PAGES: usize = 1_000;
@@ -30,6 +31,8 @@ pub(crate) struct Listed {
     pub(crate) hints: Hints,
     /// BLAKE3 (hex) of its definition.
     pub(crate) hash: String,
+    /// The schema of its structured results, if the server has one.
+    pub(crate) output_schema: Option<Value>,
 }
 
 /// Lists all tools. A definition that cannot be read is left out with a warning; it takes no other with it.
@@ -41,7 +44,7 @@ pub(crate) async fn list(
     most: usize,
     redactor: &Redactor,
 ) -> Result<Vec<Listed>, Failure> {
-    let (mut tools, mut cursor, mut seen) = (Vec::new(), None, BTreeSet::new());
+    let (mut tools, mut cursor, mut seen) = (resources::tools(connection, redactor), None, BTreeSet::new());
     if !connection.may_have_tools() {
         return Ok(tools);
     }
@@ -50,7 +53,7 @@ pub(crate) async fn list(
             None => ListToolsRequest::default(),
             cursor => ListToolsRequest::with_param(PaginatedRequestParams::default().with_cursor(cursor)),
         };
-        let page = connection.request(ClientRequest::ListToolsRequest(request), RequestMetaObject::new()).await;
+        let page = connection.request(ClientRequest::ListToolsRequest(request), RequestMetaObject::new(), None).await;
         let (page, next) = match page {
             Ok(ServerResult::ListToolsResult(page)) => (page.tools, page.next_cursor),
             Ok(ServerResult::CustomResult(other)) => lenient(&other.0, server),
@@ -64,14 +67,23 @@ pub(crate) async fn list(
             );
             return Err(Failure::Refused(ErrorData::new(ErrorCode(UNREADABLE), message, None)));
         }
-        tools.extend(page.into_iter().map(|tool| listed(tool, redactor)));
+        let page = page.into_iter().filter(|tool| !resources::is_ours(&tool.name));
+        tools.extend(page.map(|tool| listed(tool, redactor)));
         match next {
             Some(next) if seen.insert(next.clone()) => cursor = Some(next),
-            _ => return Ok(tools),
+            _ => return Ok(told_apart(tools)),
         }
     }
     tracing::warn!(server, pages = PAGES, "the MCP server's list of tools has no end and was cut off");
-    Ok(tools)
+    Ok(told_apart(tools))
+}
+
+/// A server that has such a tool of its own needs none made of its resources.
+fn told_apart(mut tools: Vec<Listed>) -> Vec<Listed> {
+    let own: BTreeSet<String> =
+        tools.iter().filter(|tool| !resources::is_ours(&tool.tool)).map(|tool| tool.tool.clone()).collect();
+    tools.retain(|tool| !resources::is_ours(&tool.tool) || !own.contains(resources::shown(&tool.tool)));
+    tools
 }
 
 /// A page in which at least one definition is not as the protocol says.
@@ -87,7 +99,7 @@ fn lenient(page: &Value, server: &str) -> (Vec<Tool>, Option<String>) {
     (tools, page.get("nextCursor").and_then(Value::as_str).map(str::to_owned))
 }
 
-fn listed(tool: Tool, redactor: &Redactor) -> Listed {
+pub(crate) fn listed(tool: Tool, redactor: &Redactor) -> Listed {
     // Only what a model or a rule looks at: icons and `_meta` may change as they like.
     let mut definition = json!({
         "name": tool.name, "title": tool.title, "description": tool.description, "inputSchema": tool.input_schema,
@@ -107,6 +119,7 @@ fn listed(tool: Tool, redactor: &Redactor) -> Listed {
             idempotent: annotations.idempotent_hint.unwrap_or(false),
         },
         hash: blake3::hash(text.as_bytes()).to_hex().to_string(),
+        output_schema: definition.get("outputSchema").filter(|schema| schema.is_object()).cloned(),
     }
 }
 

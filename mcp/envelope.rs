@@ -88,17 +88,31 @@ impl Envelope {
     /// if the message is longer than that many bytes.
     pub(crate) fn error(self, limit: Option<usize>) -> Option<ServerJsonRpcMessage> {
         let id = self.id.filter(|_| self.is_answer && !self.is_call)?;
-        let why = match limit {
-            Some(limit) => format!(
-                "is longer than the limit of {limit} bytes for one message: ask for less at a time, or raise `frame_mib` \
-                 under [limits] in abide.toml"
-            ),
-            None if self.deepest > DEEPEST => format!("is JSON nested deeper than {DEEPEST} levels"),
-            None => "is not a message in JSON and UTF-8 as the protocol has them".to_owned(),
-        };
-        let error = ErrorData::new(ErrorCode(UNREADABLE), format!("the server's answer {why}: it was dropped"), None);
-        Some(JsonRpcMessage::error(error, Some(id)))
+        Some(match limit {
+            Some(limit) => too_long(limit, id),
+            None if self.deepest > DEEPEST => dropped(&format!("is JSON nested deeper than {DEEPEST} levels"), id),
+            None => broken(id),
+        })
     }
+}
+
+/// The error in the place of an answer of more than `limit` bytes.
+pub(crate) fn too_long(limit: usize, id: RequestId) -> ServerJsonRpcMessage {
+    let why = format!(
+        "is longer than the limit of {limit} bytes for one message: ask for less at a time, or raise `frame_mib` under \
+         [limits] in abide.toml"
+    );
+    dropped(&why, id)
+}
+
+/// The error in the place of an answer that is none.
+pub(crate) fn broken(id: RequestId) -> ServerJsonRpcMessage {
+    dropped("is not a message in JSON and UTF-8 as the protocol has them", id)
+}
+
+fn dropped(why: &str, id: RequestId) -> ServerJsonRpcMessage {
+    let error = ErrorData::new(ErrorCode(UNREADABLE), format!("the server's answer {why}: it was dropped"), None);
+    JsonRpcMessage::error(error, Some(id))
 }
 
 #[cfg(test)]

@@ -1,14 +1,17 @@
 //! Turns a declaration into what a process is started with: variables expanded, paths resolved, a minimal environment.
 //! It runs at start only, and keeps nothing of what it resolved except in the redactor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 
 use abide_engine::{Error, ErrorKind, Parked};
 use abide_llm::{Redactor, SecretRef, Vars};
+use http::{HeaderName, HeaderValue};
 
 use crate::config::{ServerConfig, Transport};
+use crate::http::Address;
 use crate::launch::LaunchSpec;
 
 /// What every server inherits, on whatever system it is set: where programs, files, languages and certificates are.
@@ -52,35 +55,42 @@ const INHERITED: &[&str] = &[
     "PROCESSOR_ARCHITECTURE",
 ];
 
-/// What to start for this server.
+/// Headers that a declaration cannot set: rmcp does.
+const RESERVED: &[&str] = &["accept", "content-type", "last-event-id", "mcp-protocol-version", "mcp-session-id"];
+
+/// What a declaration comes to.
+pub(crate) enum Start {
+    /// A process to start.
+    Process(LaunchSpec),
+    /// An address to connect to.
+    Address(Address),
+}
+
+/// What to start for this server, or where it is.
 ///
 /// # Errors
-/// `Park(Credentials)` for a variable or literal that is not there; `Environment` for a server that is no process.
-pub(crate) fn launch_spec(
-    server: &ServerConfig,
-    root: &Path,
-    vars: &dyn Vars,
-    redactor: &Redactor,
-) -> Result<LaunchSpec, Error> {
-    let Transport::Stdio { command, args, env, cwd } = &server.transport else {
-        let message = format!(
-            "the MCP server `{}` ({}) is reached over http, and only stdio servers are built so far: declare one with a \
-             `command`, for example a local proxy",
-            server.name, server.file
-        );
-        return Err(Error::new(ErrorKind::Environment, message));
-    };
+/// `Park(Credentials)` for a variable or literal that is not there; `Environment` for what abide cannot speak to.
+pub(crate) fn start(server: &ServerConfig, root: &Path, vars: &dyn Vars, redactor: &Redactor) -> Result<Start, Error> {
     let vars = ProjectVars { vars, root };
     let resolver = Resolver { server, vars: &vars, redactor };
-    let command = resolver.text(command)?;
-    let args = args.iter().map(|arg| resolver.text(arg).map(OsString::from)).collect::<Result<_, _>>()?;
-    let cwd = cwd.as_deref().map(|cwd| resolver.text(cwd)).transpose()?;
-    let mut environment = inherited();
-    for (name, reference) in env {
-        environment.insert(name.into(), resolver.setting(reference)?.into());
+    match &server.transport {
+        Transport::Stdio { command, args, env, cwd } => {
+            let command = resolver.text(command)?;
+            let args = args.iter().map(|arg| resolver.text(arg).map(OsString::from)).collect::<Result<_, _>>()?;
+            let cwd = cwd.as_deref().map(|cwd| resolver.text(cwd)).transpose()?;
+            let mut environment = inherited();
+            for (name, reference) in env {
+                environment.insert(name.into(), resolver.setting(reference)?.into());
+            }
+            let cwd = cwd.map_or_else(|| root.to_owned(), |cwd| root.join(cwd));
+            Ok(Start::Process(LaunchSpec { program: program(&command, root), args, env: environment, cwd }))
+        }
+        Transport::Http { url, headers } => resolver.address(url, headers).map(Start::Address),
+        Transport::Sse { .. } => Err(resolver.unusable(
+            "its `type` is sse, the transport that streamable HTTP has replaced and that abide does not speak: ask its maker \
+             for the newer address (often /mcp instead of /sse), and declare that with \"type\": \"http\"",
+        )),
     }
-    let cwd = cwd.map_or_else(|| root.to_owned(), |cwd| root.join(cwd));
-    Ok(LaunchSpec { program: program(&command, root), args, env: environment, cwd })
 }
 
 /// Tells the redactor every secret that this server would be started with, as far as it is set; starts nothing. Best done
@@ -98,6 +108,7 @@ pub fn teach_secrets(server: &ServerConfig, root: &Path, vars: &dyn Vars, redact
             text(url);
             headers.values().for_each(learn);
         }
+        Transport::Sse { url } => text(url),
     }
 }
 
@@ -134,6 +145,33 @@ impl Resolver<'_> {
             SecretRef::File { .. } if text.contains("${") => self.text(&text),
             _ => Ok(text),
         }
+    }
+
+    fn address(&self, url: &str, headers: &BTreeMap<String, SecretRef>) -> Result<Address, Error> {
+        let url = self.text(url)?;
+        if !reqwest::Url::parse(&url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+            return Err(self.unusable("its `url` is no http or https address: correct it"));
+        }
+        let mut resolved = HashMap::new();
+        for (name, reference) in headers {
+            let value = self.setting(reference)?;
+            let (Ok(header), Ok(mut value)) = (HeaderName::from_str(name), HeaderValue::from_str(&value)) else {
+                return Err(
+                    self.unusable(&format!("the header `{name}` cannot be sent: correct its name or its value"))
+                );
+            };
+            if RESERVED.contains(&header.as_str()) {
+                return Err(self.unusable(&format!("the header `{name}` is the protocol's own: leave it out")));
+            }
+            value.set_sensitive(true);
+            resolved.insert(header, value);
+        }
+        Ok(Address { url, headers: resolved })
+    }
+
+    fn unusable(&self, why: &str) -> Error {
+        let ServerConfig { name, file, .. } = self.server;
+        Error::new(ErrorKind::Environment, format!("the MCP server `{name}` ({file}) cannot be used: {why}"))
     }
 
     fn named(&self, error: &Error) -> Error {
@@ -178,109 +216,5 @@ impl Vars for Private<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-    use super::*;
-    use crate::config_file::{literal_at, parse_servers};
-
-    struct Fixed(&'static str);
-
-    impl Vars for Fixed {
-        fn var(&self, name: &str) -> Option<String> {
-            let known = [("KEY", "sk-0123456789"), ("HOME", "home-of-somebody"), ("DIR", "sub")];
-            known.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
-        }
-
-        fn file_value(&self, _file: &str, key: &str) -> Option<String> {
-            literal_at(self.0, key)
-        }
-    }
-
-    fn start(declared: &'static str) -> (Result<LaunchSpec, Error>, Redactor) {
-        let text: &'static str = Box::leak(format!("{{\"mcpServers\": {{\"s\": {declared}}}}}").into_boxed_str());
-        let server = parse_servers(text, ".mcp.json").unwrap().remove(0);
-        let redactor = Redactor::default();
-        (launch_spec(&server, Path::new("root"), &Fixed(text), &redactor), redactor)
-    }
-
-    #[test]
-    fn everything_is_expanded_and_only_secrets_are_hidden() {
-        let (spec, redactor) = start(
-            r#"{"command": "server", "args": ["--key", "${KEY}", "${HOME}/x", "${workspaceFolder}/y", "${LEVEL:-information}"],
-                "env": {"TOKEN": "Bearer ${KEY}", "LITERAL": "literal-secret"}, "cwd": "${DIR}"}"#,
-        );
-        let spec = spec.unwrap();
-        assert_eq!(spec.args, ["--key", "sk-0123456789", "home-of-somebody/x", "root/y", "information"]);
-        assert_eq!(spec.cwd, Path::new("root").join("sub"));
-        assert_eq!(spec.env[&OsString::from("TOKEN")], "Bearer sk-0123456789");
-        assert_eq!(spec.env[&OsString::from("LITERAL")], "literal-secret");
-        let text = "sk-0123456789 home-of-somebody information literal-secret";
-        let expected = "${KEY} home-of-somebody information ${mcpServers.s.env.LITERAL}";
-        assert_eq!(redactor.mask(text), expected);
-    }
-
-    #[test]
-    fn secrets_are_taught_without_a_start_and_without_an_error() {
-        let text = r#"{"mcpServers": {"s": {"command": "${UNSET}", "args": ["--key=${KEY}", "${HOME}"],
-            "env": {"LITERAL": "literal-secret", "GONE": "${UNSET}"}}}}"#;
-        let server = parse_servers(text, ".mcp.json").unwrap().remove(0);
-        let redactor = Redactor::default();
-        teach_secrets(&server, Path::new("root"), &Fixed(text), &redactor);
-        let said = redactor.mask("sk-0123456789 home-of-somebody literal-secret").into_owned();
-        assert_eq!(said, "${KEY} home-of-somebody ${mcpServers.s.env.LITERAL}");
-    }
-
-    #[test]
-    fn the_environment_is_minimal() {
-        let (spec, _) = start(r#"{"command": "server", "env": {"A": "b"}}"#);
-        let env = spec.unwrap().env;
-        assert!(env.contains_key(&OsString::from("PATH")) && env.contains_key(&OsString::from("A")));
-        // Cargo sets this one for every test.
-        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
-        assert!(!env.contains_key(&OsString::from("CARGO_MANIFEST_DIR")));
-    }
-
-    #[test]
-    fn paths_start_at_the_projects_root_and_bare_names_in_path() {
-        for (command, expected) in [("npx", "npx"), ("./server", "root/server"), ("bin/server", "root/bin/server")] {
-            assert_eq!(program(command, Path::new("root")), Path::new(expected), "{command}");
-        }
-        let absolute = std::env::current_exe().unwrap();
-        assert_eq!(program(absolute.to_str().unwrap(), Path::new("root")), absolute);
-    }
-
-    #[test]
-    fn an_unset_variable_parks_naming_it_and_the_server() {
-        for declared in [
-            r#"{"command": "${UNSET}"}"#,
-            r#"{"command": "x", "args": ["${UNSET}"]}"#,
-            r#"{"command": "x", "env": {"A": "${env:UNSET}"}}"#,
-            r#"{"command": "x", "cwd": "${UNSET}"}"#,
-        ] {
-            let error = start(declared).0.err().expect(declared);
-            assert_eq!(*error.kind(), ErrorKind::Park(Parked::Credentials), "{error}");
-            assert!(error.message().contains("UNSET") && error.message().contains("`s` (.mcp.json)"), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_literal_that_has_gone_parks_and_one_that_became_a_template_is_expanded() {
-        let server = parse_servers(r#"{"mcpServers": {"s": {"command": "x", "env": {"A": "literal"}}}}"#, "f").unwrap();
-        let redactor = Redactor::default();
-        let spec = |text| launch_spec(&server[0], Path::new("."), &Fixed(text), &redactor);
-        let error = spec("{}").err().unwrap();
-        assert_eq!(*error.kind(), ErrorKind::Park(Parked::Credentials));
-        assert!(error.message().contains("mcpServers.s.env.A"), "{error}");
-        let spec = spec(r#"{"mcpServers": {"s": {"env": {"A": "${KEY}"}}}}"#).unwrap();
-        assert_eq!(spec.env[&OsString::from("A")], "sk-0123456789");
-        assert_eq!(redactor.mask("sk-0123456789"), "${KEY}");
-    }
-
-    #[test]
-    fn an_http_server_says_that_it_is_not_built() {
-        let error = start(r#"{"url": "http://localhost"}"#).0.err().unwrap();
-        assert_eq!(*error.kind(), ErrorKind::Environment);
-        assert!(error.message().contains("only stdio servers are built so far"), "{error}");
-    }
-}
+#[path = "environment_tests.rs"]
+mod tests;

@@ -10,40 +10,65 @@
 //! - `probe`: the tool that tells whether a call in doubt has happened
 //! - [`names`](tool_names): `server_tool`, told apart where they collide
 //! - [`servers`](Servers): the tools of agents; `slot` is one server of it, started when needed and again after its end
+//! - `calls`: one call, its rounds and its time; `tasks` when its server goes on without it, `visits` when it wants an address
+//!   opened first, `changed` when the tool is another by now; `resources` as tools of their own; `trace` its trace
+//! - [`driver`](Driver): who stands behind a call; `caller` what a server may ask, `asked` its answers, `underway` which call it
+//!   is about, `schema` whether a value fits
 //! - `discover` and `answer`: lists of tools and results of calls, as they go into the journal
-//! - `connection`: one open connection, in either era of the protocol; `wire` its lines, `envelope` those that cannot be
-//!   read, `stderr` its last words
+//! - `connection`: one open connection, in either `era` of the protocol (`listen` for changed lists); `wire` its lines over stdio (`envelope` those that
+//!   cannot be read, `stderr` its last words), `http` its requests over HTTP, `ticket` how far one of them got
 //! - [`launch`](Launcher): the seam to the operating system; `environment` what a process is started with
 
 #![forbid(unsafe_code)]
 
 mod answer;
+mod asked;
+mod caller;
+mod calls;
+mod changed;
 mod config;
 mod config_file;
 mod config_inputs;
 mod connection;
 mod consent;
 mod discover;
+mod driver;
 mod envelope;
 mod environment;
+mod era;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod fixture_http;
+#[cfg(test)]
+mod fixture_talk;
+mod http;
 mod launch;
 mod lines;
+mod listen;
 mod names;
 mod policy;
 mod probe;
+mod resources;
+mod schema;
 mod servers;
 mod slot;
 mod stderr;
+mod tasks;
+mod ticket;
+mod trace;
+mod underway;
+mod visits;
 mod wire;
 
-pub use config::{ConfigError, ServerConfig, Transport, load_file, load_project};
+pub use calls::{Answers, Asked, Outcome};
+pub use config::{ConfigError, Protocol, ServerConfig, Transport, load_file, load_project};
 pub use config_file::{literal_at, parse_servers};
 pub use consent::{Consent, consent_hash, consent_lines};
+pub use driver::{Driver, Elicit, Handles, Progress, Question, Reply, Sample, SampleRequest, TaskHandle, Wants, Watch};
 pub use environment::teach_secrets;
 pub use launch::{KillGroup, LaunchSpec, Launched, Launcher, PlainLauncher};
 pub use names::tool_names;
-pub use policy::{DEFAULT_TIMEOUT_S, Decision, Hints, RuleError, Rules, ToolRule};
+pub use policy::{DEFAULT_MAX_TIMEOUT_S, DEFAULT_TIMEOUT_S, Decision, Hints, RuleError, Rules, ToolRule};
 pub use servers::{Project, Servers};
 pub use slot::{Host, Limits};

@@ -6,8 +6,11 @@ use abide_llm::Policy;
 use globset::{GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Serialize};
 
-/// How long an attempt of a call may take when no rule says so, in seconds.
+/// How long a call may take without a sign of life when no rule says so, in seconds.
 pub const DEFAULT_TIMEOUT_S: u64 = 60;
+
+/// How long a call may take altogether when no rule says so, in seconds: for as long as its server shows progress.
+pub const DEFAULT_MAX_TIMEOUT_S: u64 = 3_600;
 
 /// One `[tools."PATTERN"]` table of `abide.toml`. Fields left out say nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,9 +24,12 @@ pub struct ToolRule {
     /// What repeating a call would do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effect: Option<Effect>,
-    /// Seconds after which an attempt is given up; at least 1.
+    /// Seconds without a sign of life (an answer, progress) after which an attempt is given up; at least 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<u64>,
+    /// Seconds after which an attempt is given up in any case; at least 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_timeout_s: Option<u64>,
     /// The read-only tool that tells whether a call in doubt has happened: `server_tool`, or `server_tool#/pointer` into its answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reconcile: Option<String>,
@@ -47,8 +53,10 @@ pub struct Decision {
     pub policy: Policy,
     /// What repeating a call would do.
     pub effect: Effect,
-    /// Seconds after which an attempt is given up.
+    /// Seconds without a sign of life after which an attempt is given up.
     pub timeout_s: u64,
+    /// Seconds after which an attempt is given up in any case; no less than the other.
+    pub max_timeout_s: u64,
     /// The read-only tool that tells whether a call in doubt has happened.
     pub reconcile: Option<String>,
 }
@@ -67,7 +75,8 @@ pub enum RuleError {
     },
     /// A call cannot be given no time at all.
     #[error(
-        "[tools.\"{pattern}\"] has timeout_s = 0, which no call can meet; write at least 1, or leave it out for 60"
+        "[tools.\"{pattern}\"] has a time-out of 0, which no call can meet; write at least 1, or leave it out for {DEFAULT_TIMEOUT_S} \
+         (max_timeout_s: {DEFAULT_MAX_TIMEOUT_S})"
     )]
     Timeout {
         /// The pattern as written.
@@ -88,7 +97,7 @@ impl Rules {
     /// A pattern that is not a glob, and a time-out of zero.
     pub fn new(rules: impl IntoIterator<Item = ToolRule>) -> Result<Self, RuleError> {
         let compile = |rule: ToolRule| {
-            if rule.timeout_s == Some(0) {
+            if rule.timeout_s == Some(0) || rule.max_timeout_s == Some(0) {
                 return Err(RuleError::Timeout { pattern: rule.pattern });
             }
             // Names are not paths: a star crosses slashes, and a backslash means the same on every system.
@@ -118,12 +127,34 @@ impl Rules {
             Hints { idempotent: true, .. } => (Policy::Ask, Effect::Idempotent),
             Hints { .. } => (Policy::Ask, Effect::Once),
         };
+        let timeout_s = pick(&matching, |rule| rule.timeout_s, |s| u64::MAX - s).unwrap_or(DEFAULT_TIMEOUT_S);
+        let max = pick(&matching, |rule| rule.max_timeout_s, |s| u64::MAX - s);
         Decision {
             policy: pick(&matching, |rule| rule.policy, |policy| policy_rank(*policy)).unwrap_or(policy),
             effect: pick(&matching, |rule| rule.effect, |effect| effect_rank(*effect)).unwrap_or(effect),
-            timeout_s: pick(&matching, |rule| rule.timeout_s, |s| u64::MAX - s).unwrap_or(DEFAULT_TIMEOUT_S),
+            // A ceiling that is said holds for both.
+            timeout_s: timeout_s.min(max.unwrap_or(u64::MAX)),
+            max_timeout_s: max.unwrap_or(DEFAULT_MAX_TIMEOUT_S.max(timeout_s)),
             reconcile: pick(&matching, |rule| rule.reconcile.clone(), Clone::clone),
         }
+    }
+}
+
+impl Rules {
+    /// The patterns that decide on the policy and on the effect of a tool, where one does.
+    pub fn said_by(&self, name: &str, server: &str, tool: &str) -> (Option<String>, Option<String>) {
+        let names = crate::servers::all_names(name, server, tool);
+        let matching: Vec<&ToolRule> = self
+            .rules
+            .iter()
+            .filter(|(glob, _)| names.iter().any(|name| glob.is_match(name)))
+            .map(|(_, r)| r)
+            .collect();
+        let by = |field: &dyn Fn(&ToolRule) -> Option<u8>| {
+            let found = |rule: &ToolRule| field(rule).map(|rank| (rank, rule.pattern.clone()));
+            pick(&matching, found, |(rank, _)| *rank).map(|(_, pattern)| pattern)
+        };
+        (by(&|rule| rule.policy.map(policy_rank)), by(&|rule| rule.effect.map(effect_rank)))
     }
 }
 
@@ -156,7 +187,14 @@ mod tests {
     use super::*;
 
     fn rule(pattern: &str) -> ToolRule {
-        ToolRule { pattern: pattern.to_owned(), policy: None, effect: None, timeout_s: None, reconcile: None }
+        ToolRule {
+            pattern: pattern.to_owned(),
+            policy: None,
+            effect: None,
+            timeout_s: None,
+            max_timeout_s: None,
+            reconcile: None,
+        }
     }
 
     #[test]
@@ -189,7 +227,8 @@ mod tests {
             ("memory_read_graph", Policy::Allow, Effect::Pure, 5, Some("memory_read")),
         ];
         for (name, policy, effect, timeout_s, reconcile) in table {
-            let expected = Decision { policy, effect, timeout_s, reconcile: reconcile.map(str::to_owned) };
+            let reconcile = reconcile.map(str::to_owned);
+            let expected = Decision { policy, effect, timeout_s, max_timeout_s: 3_600, reconcile };
             assert_eq!(rules.decide(&[name], None), expected, "{name}");
         }
     }
@@ -213,10 +252,25 @@ mod tests {
     }
 
     #[test]
+    fn the_ceiling_is_never_below_the_time_without_a_sign_of_life() {
+        for (timeout_s, max_timeout_s, expected) in [
+            (None, None, (60, 3_600)),
+            (Some(7_200), None, (7_200, 7_200)),
+            (None, Some(10), (10, 10)),
+            (Some(5), Some(10), (5, 10)),
+        ] {
+            let got = Rules::new([ToolRule { timeout_s, max_timeout_s, ..rule("*") }]).unwrap().decide(&["a_b"], None);
+            assert_eq!((got.timeout_s, got.max_timeout_s), expected);
+        }
+    }
+
+    #[test]
     fn unusable_rules_say_why() {
         let error = Rules::new([rule("memory_[")]).unwrap_err().to_string();
         assert!(error.contains("memory_[") && error.contains("not a glob"), "{error}");
         let error = Rules::new([ToolRule { timeout_s: Some(0), ..rule("x") }]).unwrap_err().to_string();
-        assert!(error.contains("timeout_s = 0"), "{error}");
+        assert!(error.contains("a time-out of 0"), "{error}");
+        let error = Rules::new([ToolRule { max_timeout_s: Some(0), ..rule("x") }]).unwrap_err().to_string();
+        assert!(error.contains("a time-out of 0"), "{error}");
     }
 }

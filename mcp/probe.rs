@@ -86,6 +86,7 @@ mod tests {
             effect,
             policy,
             timeout_s: 9,
+            max_timeout_s: None,
             hash: String::new(),
             reconcile: None,
         }
@@ -100,7 +101,14 @@ mod tests {
             spec("bank_burn", Effect::Once, Policy::Deny),
         ];
         let reconcile = Some(rule.to_owned());
-        let rule = ToolRule { pattern: "bank_*".into(), policy: None, effect: None, timeout_s: None, reconcile };
+        let rule = ToolRule {
+            pattern: "bank_*".into(),
+            policy: None,
+            effect: None,
+            timeout_s: None,
+            max_timeout_s: None,
+            reconcile,
+        };
         name(&mut specs, &Rules::new([rule]).unwrap()).map_err(|error| {
             assert_eq!(*error.kind(), ErrorKind::Environment);
             error.message().to_owned()

@@ -5,20 +5,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use abide_engine::{Error, ErrorKind, did_not_happen, in_doubt};
+use abide_engine::{Error, ErrorKind, did_not_happen};
 use abide_llm::{BoxFuture, ToolCall, ToolSpec, Tools, Vars};
 use futures_util::future::join_all;
-use rmcp::model::{CallToolRequest, CallToolRequestParams, ClientRequest, RequestMetaObject};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::answer;
 use crate::config::ServerConfig;
 use crate::connection::{Connection, Failure};
 use crate::discover::{self, Listed};
+use crate::driver::Driver;
 use crate::envelope::UNREADABLE;
 use crate::names::{plain_name, tool_names};
 use crate::policy::Rules;
 use crate::probe;
+use crate::resources;
 use crate::slot::{Host, Slot, quote};
 
 /// What one project (or one run, as pinned) says about its servers.
@@ -40,12 +40,17 @@ pub struct Project {
 /// When the last one is dropped the processes are ended at once; [`Servers::shutdown`] lets them end by themselves.
 #[derive(Clone)]
 pub struct Servers {
-    pool: Arc<Pool>,
-    project: Arc<Project>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) project: Arc<Project>,
+    pub(crate) driver: Driver,
+    /// By server and tool.
+    pins: Arc<Mutex<Pins>>,
 }
 
-struct Pool {
-    host: Host,
+type Pins = HashMap<(String, String), ToolSpec>;
+
+pub(crate) struct Pool {
+    pub(crate) host: Host,
     /// By root and declaration: equal ones are one server, whichever run asks.
     slots: Mutex<HashMap<(PathBuf, String), Arc<Slot>>>,
 }
@@ -53,13 +58,30 @@ struct Pool {
 impl Servers {
     /// Starts nothing yet.
     pub fn new(host: Host, project: Project) -> Self {
-        Self { pool: Arc::new(Pool { host, slots: Mutex::default() }), project: Arc::new(project) }
+        let pool = Arc::new(Pool { host, slots: Mutex::default() });
+        Self { pool, project: Arc::new(project), driver: Driver::default(), pins: Arc::default() }
     }
 
     /// The servers of another project or run; what is declared alike under the same root is shared with this one.
     #[must_use]
     pub fn for_project(&self, project: Project) -> Self {
-        Self { pool: Arc::clone(&self.pool), project: Arc::new(project) }
+        Self {
+            pool: Arc::clone(&self.pool),
+            project: Arc::new(project),
+            driver: Driver::default(),
+            pins: Arc::default(),
+        }
+    }
+
+    /// The same servers, with somebody behind each call: without, nothing is shown and every question is declined.
+    #[must_use]
+    pub fn on_behalf_of(&self, driver: Driver) -> Self {
+        Self { driver, ..self.clone() }
+    }
+
+    /// The version of the protocol that this server is spoken to in, once it has been started.
+    pub async fn version(&self, server: &str) -> Option<String> {
+        self.slot(server).ok()?.connection(&self.pool.host).await.ok()?.version()
     }
 
     /// The declared servers.
@@ -80,7 +102,7 @@ impl Servers {
         join_all(slots.iter().map(|slot| slot.shut_down(self.pool.host.limits.grace))).await;
     }
 
-    fn slot(&self, server: &str) -> Result<Arc<Slot>, Error> {
+    pub(crate) fn slot(&self, server: &str) -> Result<Arc<Slot>, Error> {
         let Some(config) = self.project.servers.iter().find(|config| config.name == server) else {
             let known: Vec<_> = self.project.servers.iter().map(|config| config.name.as_str()).collect();
             let known =
@@ -101,88 +123,93 @@ impl Servers {
         let listed = join_all(servers.iter().map(|server| self.list(server))).await;
         let mut tools = Vec::new();
         for (server, listed) in servers.iter().zip(listed) {
-            tools.extend(listed?.into_iter().map(|tool| (server.clone(), tool)));
+            let listed = listed?;
+            tools.extend((0..listed.len()).map(|index| (server.clone(), Arc::clone(&listed), index)));
         }
-        let pairs: Vec<_> = tools.iter().map(|(server, tool)| (server.clone(), tool.tool.clone())).collect();
-        let mut specs: Vec<_> = tools
-            .into_iter()
-            .zip(tool_names(&pairs))
-            .map(|((server, tool), name)| self.spec(server, tool, name))
-            .collect();
+        let shown = |(server, listed, index): &(String, Arc<Vec<Listed>>, usize)| {
+            listed.get(*index).map(|tool| (server.clone(), resources::shown(&tool.tool).to_owned()))
+        };
+        let pairs: Vec<_> = tools.iter().filter_map(shown).collect();
+        let named = tools.into_iter().zip(tool_names(&pairs));
+        let spec = |((server, listed, index), name): ((String, Arc<Vec<Listed>>, usize), String)| {
+            listed.get(index).map(|tool| self.spec(server, tool, name))
+        };
+        let mut specs: Vec<_> = named.filter_map(spec).collect();
         specs.sort_by(|a, b| a.name.cmp(&b.name));
         specs.dedup_by(|a, b| a.name == b.name);
         probe::name(&mut specs, &self.project.rules)?;
         Ok(specs)
     }
 
-    async fn list(&self, server: &str) -> Result<Vec<Listed>, Error> {
+    /// What the server lists: anew, or as it was listed last on this connection.
+    pub(crate) async fn listing(
+        &self,
+        connection: &Connection,
+        server: &str,
+        fresh: bool,
+    ) -> Result<Arc<Vec<Listed>>, Error> {
         let (host, slot) = (&self.pool.host, self.slot(server)?);
-        let connection = slot.connection(host).await?;
         let environment = |why: String| {
             let message = format!("the MCP server `{server}` ({}) does not list its tools: {why}", slot.config.file);
             Err(Error::new(ErrorKind::Environment, host.redactor.mask(&message)))
         };
-        match tokio::time::timeout(
-            host.limits.start,
-            discover::list(&connection, server, host.limits.tools, &host.redactor),
-        )
-        .await
-        {
+        let list = discover::list(connection, server, host.limits.tools, &host.redactor);
+        match tokio::time::timeout(host.limits.start, connection.listing(fresh, list)).await {
             Ok(Ok(tools)) => Ok(tools),
             Ok(Err(Failure::Refused(error))) if error.code.0 == UNREADABLE => environment(error.message.into_owned()),
             Ok(Err(Failure::Refused(error))) => {
                 environment(format!("it refused with {} (code {})", error.message, error.code.0))
             }
-            Ok(Err(Failure::NotSent | Failure::InFlight)) => {
-                environment(format!("it ended meanwhile{}", quote(&connection.last_words().await, &host.redactor)))
+            Ok(Err(Failure::Rejected(rejection))) => environment(format!("it did not take the request: {rejection:?}")),
+            // Before a call: nothing of that has left.
+            Ok(Err(Failure::NotSent | Failure::InFlight)) if !fresh => Err(did_not_happen(format!(
+                "the MCP server `{server}` had ended before the call was sent: it is started anew"
+            ))),
+            Ok(Err(Failure::NotSent | Failure::InFlight | Failure::TimedOut(_))) => {
+                let words = connection.last_words().await;
+                let words = words.map(|words| quote(&words, &host.redactor)).unwrap_or_default();
+                environment(format!("it ended meanwhile{words}"))
             }
             Err(_) => environment(format!("no answer within {} s", host.limits.start.as_secs())),
         }
     }
 
-    fn spec(&self, server: String, listed: Listed, name: String) -> ToolSpec {
-        let hints = self.project.trusted.contains(&server).then_some(listed.hints);
-        let names = all_names(&name, &server, &listed.tool);
-        let decision = self.project.rules.decide(&names.each_ref().map(String::as_str), hints);
-        let Listed { tool, description, input_schema, hash, .. } = listed;
-        let (effect, policy, timeout_s) = (decision.effect, decision.policy, decision.timeout_s);
-        ToolSpec { name, server, tool, description, input_schema, effect, policy, timeout_s, hash, reconcile: None }
+    async fn list(&self, server: &str) -> Result<Arc<Vec<Listed>>, Error> {
+        let connection = self.slot(server)?.connection(&self.pool.host).await?;
+        self.listing(&connection, server, true).await
     }
 
-    async fn call_now(&self, call: ToolCall, meta: BTreeMap<String, Value>) -> Result<Value, Error> {
-        let ToolCall { server, tool, mut arguments } = call;
-        let host = &self.pool.host;
-        let connection = self.slot(&server)?.connection(host).await?;
-        // Only now: starting the server has taught the redactor what to restore.
-        host.redactor.restore_value(&mut arguments);
-        let params = match arguments {
-            Value::Null => CallToolRequestParams::new(tool.clone()),
-            Value::Object(arguments) => CallToolRequestParams::new(tool.clone()).with_arguments(arguments),
-            _ => return Ok(answer::error("The arguments of a tool must be a JSON object.")),
-        };
-        let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
-        let meta = RequestMetaObject::from(meta.into_iter().collect::<Map<_, _>>());
-        match connection.request(request, meta).await {
-            Ok(result) => {
-                let result = answer::result(result, host.limits.result_bytes, &host.redactor);
-                Ok(answer::with_session(result, connection.session()))
-            }
-            Err(Failure::Refused(error)) => {
-                Ok(answer::with_session(answer::refusal(&error, &host.redactor), connection.session()))
-            }
-            Err(Failure::NotSent) => Err(did_not_happen(format!(
-                "the MCP server `{server}` had ended before the call of `{tool}` was sent: it is started anew"
-            ))),
-            Err(Failure::InFlight) => Err(self.lost(&connection, &server, &tool).await),
+    /// The schema of the tool's structured results, as the server lists it.
+    pub(crate) async fn output_schema(&self, connection: &Connection, call: &ToolCall) -> Option<Value> {
+        let listed = self.listing(connection, &call.server, false).await.ok()?;
+        listed.iter().find(|tool| tool.tool == call.tool)?.output_schema.clone()
+    }
+
+    fn spec(&self, server: String, listed: &Listed, name: String) -> ToolSpec {
+        let names = all_names(&name, &server, resources::shown(&listed.tool));
+        let decide = |hints| self.project.rules.decide(&names.each_ref().map(String::as_str), hints);
+        let decision = decide(self.project.trusted.contains(&server).then_some(listed.hints));
+        // By the protocol reading a resource changes nothing, whatever the server is.
+        let effect = if resources::is_ours(&listed.tool) { decide(Some(listed.hints)).effect } else { decision.effect };
+        ToolSpec {
+            name,
+            server,
+            tool: listed.tool.clone(),
+            description: listed.description.clone(),
+            input_schema: listed.input_schema.clone(),
+            effect,
+            policy: decision.policy,
+            timeout_s: decision.timeout_s,
+            max_timeout_s: Some(decision.max_timeout_s),
+            hash: listed.hash.clone(),
+            reconcile: None,
         }
     }
 
-    async fn lost(&self, connection: &Connection, server: &str, tool: &str) -> Error {
-        let message = format!(
-            "the MCP server `{server}` ended while it was working on `{tool}`: whether that has happened is not known{}",
-            quote(&connection.last_words().await, &self.pool.host.redactor)
-        );
-        in_doubt(self.pool.host.redactor.mask(&message))
+    /// The tool as the run was given it.
+    pub(crate) fn pinned(&self, call: &ToolCall) -> Option<ToolSpec> {
+        let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        pins.get(&(call.server.clone(), call.tool.clone())).cloned()
     }
 }
 
@@ -193,6 +220,11 @@ impl Pool {
 }
 
 impl Tools for Servers {
+    fn pin(&self, specs: &[ToolSpec]) {
+        let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        pins.extend(specs.iter().map(|spec| ((spec.server.clone(), spec.tool.clone()), spec.clone())));
+    }
+
     fn discover(&self, servers: Vec<String>) -> BoxFuture<Result<Vec<ToolSpec>, Error>> {
         let this = self.clone();
         Box::pin(async move { this.discover_all(servers).await })

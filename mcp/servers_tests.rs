@@ -42,6 +42,7 @@ async fn tools_are_listed_with_what_the_rules_and_believed_annotations_say() {
         policy: Some(Policy::Deny),
         effect: None,
         timeout_s: Some(5),
+        max_timeout_s: None,
         reconcile: None,
     };
     let project = Project { rules: Rules::new([rule]).unwrap(), ..project(DECLARED, &["fix"]) };
@@ -271,7 +272,7 @@ impl rmcp::ServerHandler for Independent {
         _request: Option<rmcp::model::PaginatedRequestParams>,
         _context: rmcp::service::RequestContext<rmcp::RoleServer>,
     ) -> Result<rmcp::model::ListToolsResult, rmcp::ErrorData> {
-        let tool = rmcp::model::Tool::new("version", "tells the era", Map::new());
+        let tool = rmcp::model::Tool::new("version", "tells the era", serde_json::Map::new());
         Ok(rmcp::model::ListToolsResult::with_all_items(vec![tool]))
     }
 

@@ -10,10 +10,12 @@ use abide_engine::{Error, ErrorKind, Parked, did_not_happen};
 use abide_llm::{Redactor, Vars};
 use backon::{ExponentialBuilder, Retryable as _};
 
-use crate::config::ServerConfig;
-use crate::connection::{Connection, Era, StartFailure};
+use crate::caller::Caller;
+use crate::config::{ServerConfig, Transport};
+use crate::connection::{Connection, StartFailure};
 use crate::consent::Consent;
-use crate::environment::launch_spec;
+use crate::environment::{self, Start};
+use crate::era::Era;
 use crate::launch::Launcher;
 use crate::stderr::LastLine;
 
@@ -144,7 +146,7 @@ impl Slot {
             );
             return Err(Error::new(ErrorKind::Park(Parked::Trust), message));
         }
-        let era = if *legacy { Era::Legacy } else { Era::Both };
+        let era = if *legacy { Era::Legacy } else { Era::of(self.config.protocol) };
         let failure = match self.open(host, era).await? {
             Ok(connection) => return Ok(connection),
             // Some older servers end at the sight of `server/discover`.
@@ -157,19 +159,39 @@ impl Slot {
             },
             Err(failure) => failure,
         };
+        let (did, command, remedy) = match &self.config.transport {
+            Transport::Stdio { .. } => ("start", "command", "try the command in a terminal, or correct it"),
+            _ => {
+                ("answer as it should", "address", "check that it runs there and speaks streamable HTTP, or correct it")
+            }
+        };
+        let (kind, remedy) = if failure.credentials {
+            (ErrorKind::Park(Parked::Credentials), "set the `headers` by which it knows you, or correct them")
+        } else {
+            (ErrorKind::Environment, remedy)
+        };
         let message = format!(
-            "the MCP server `{name}` ({file}) did not start: {}\n  command: {}{}\n  try the command in a terminal, or \
-             correct it where it is declared",
+            "the MCP server `{name}` ({file}) did not {did}: {}\n  {command}: {}{}\n  {remedy} where it is declared",
             failure.why,
             self.config,
             failure.stderr.map(|stderr| quote(&stderr, &host.redactor)).unwrap_or_default()
         );
-        Err(Error::new(ErrorKind::Environment, host.redactor.mask(&message)))
+        Err(Error::new(kind, host.redactor.mask(&message)))
     }
 
     async fn open(&self, host: &Host, era: Era) -> Result<Result<Connection, StartFailure>, Error> {
-        let spec = launch_spec(&self.config, &self.root, self.vars.as_ref(), &host.redactor)?;
-        Ok(Connection::start(host.launcher.as_ref(), spec, era, host.limits).await)
+        let start = environment::start(&self.config, &self.root, self.vars.as_ref(), &host.redactor)?;
+        let caller = Caller {
+            server: self.config.name.clone(),
+            root: self.root.clone(),
+            underway: Arc::default(),
+            redactor: host.redactor.clone(),
+            stale: Arc::default(),
+        };
+        Ok(match start {
+            Start::Process(spec) => Connection::start(host.launcher.as_ref(), spec, era, host.limits, caller).await,
+            Start::Address(address) => Connection::reach(address, era, host.limits, caller).await,
+        })
     }
 }
 

@@ -2,12 +2,11 @@
 //! whether a request had begun to be written; it decides nothing from that.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use rmcp::RoleClient;
 use rmcp::model::{
-    ClientJsonRpcMessage, ClientRequest, ErrorCode, ErrorData, GetExtensions, JsonRpcMessage, RequestId,
-    ServerJsonRpcMessage, ServerResult,
+    ClientJsonRpcMessage, ClientRequest, ErrorCode, ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
+    ServerResult,
 };
 use rmcp::transport::Transport;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
@@ -15,39 +14,12 @@ use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::envelope::Envelope;
 use crate::lines::{Line, next_line};
+use crate::ticket::Ticket;
 
 /// Messages read ahead of the one who takes them.
 const READ_AHEAD: usize = 64;
 
 type Writer = Box<dyn AsyncWrite + Send + Unpin>;
-
-/// Rides along with a request (in its extensions, which are not sent) and knows how far it got.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Ticket(Arc<AtomicU8>);
-
-const WAITING: u8 = 0;
-const WRITING: u8 = 1;
-const UNSENT: u8 = 2;
-
-impl Ticket {
-    /// Claims the right to write. False if the caller has given up: then not a byte may be written.
-    fn begin(&self) -> bool {
-        self.0.compare_exchange(WAITING, WRITING, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-    }
-
-    /// Not one byte was taken by the pipe.
-    fn refused(&self) {
-        self.0.store(UNSENT, Ordering::SeqCst);
-    }
-
-    /// Gives the request up. True if it is certain that no byte of it was sent, nor ever will be.
-    pub(crate) fn give_up(&self) -> bool {
-        match self.0.compare_exchange(WAITING, UNSENT, Ordering::SeqCst, Ordering::SeqCst) {
-            Ok(_) => true,
-            Err(state) => state == UNSENT,
-        }
-    }
-}
 
 /// Why a message was not sent.
 #[derive(Debug, thiserror::Error)]
@@ -104,10 +76,7 @@ impl Transport<RoleClient> for Wire {
 
     fn send(&mut self, item: ClientJsonRpcMessage) -> impl Future<Output = Result<(), WireError>> + Send + 'static {
         self.opening.sends(&item);
-        let ticket = match &item {
-            JsonRpcMessage::Request(request) => request.request.extensions().get::<Ticket>().cloned(),
-            _ => None,
-        };
+        let ticket = Ticket::of(&item);
         let (writer, ended) = (Arc::clone(&self.writer), Arc::clone(&self.ended));
         async move {
             let mut bytes = serde_json::to_vec(&item)?;

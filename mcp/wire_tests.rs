@@ -1,7 +1,7 @@
 //! Tests of `wire`: what counts as a message, and what is known about a request that was not answered.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use rmcp::model::{ListToolsRequest, NumberOrString, PingRequest};
+use rmcp::model::{GetExtensions as _, ListToolsRequest, NumberOrString, PingRequest};
 use tokio::io::AsyncBufReadExt as _;
 
 use super::*;

@@ -44,6 +44,10 @@ pub(crate) enum Verb {
     Pause(Target),
     /// Cancel a run; it may clean up
     Cancel(Cancel),
+    /// List the tools of the project's servers, with what may be done with each and who says so
+    Tools(Tools),
+    /// Call one tool outside of any run
+    Call(Call),
     /// Consent to what this project's files, or a run, ask for
     Trust(Trust),
     /// Check that no recorded row is changed, missing or out of order
@@ -238,9 +242,34 @@ pub(crate) struct Cancel {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Tools {
+    /// Only this server's
+    pub(crate) server: Option<String>,
+    /// Consent to all that the files ask for, in this call
+    #[arg(long)]
+    pub(crate) trust: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Call {
+    /// A server that the project declares
+    pub(crate) server: String,
+    /// One of its tools, by its own name or by the one that models see
+    pub(crate) tool: String,
+    /// The arguments: a JSON object, @file, or - for stdin
+    pub(crate) arguments: Option<String>,
+    /// Consent to all that the files ask for, in this call
+    #[arg(long)]
+    pub(crate) trust: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Trust {
     /// A run: consent to what it has pinned, instead of today's files
     pub(crate) run: Option<String>,
+    /// Consent to a tool as its server has changed it, for the runs that were given it before
+    #[arg(long, num_args = 3, value_names = ["SERVER", "TOOL", "HASH"], conflicts_with = "run")]
+    pub(crate) changed: Option<Vec<String>>,
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
@@ -307,6 +336,10 @@ mod tests {
             "resolve r --result {} --resume",
             "resume --yes",
             "replay --all",
+            "tools",
+            "tools docs --json",
+            "call docs search {} --trust",
+            "trust --changed docs search 00",
         ] {
             assert!(Cli::try_parse_from(format!("abide {line}").split(' ')).is_ok(), "{line}");
         }

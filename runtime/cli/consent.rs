@@ -46,7 +46,8 @@ fn is_needed(request: &ConsentRequest) -> bool {
     matches!(request.kind, ConsentKind::StartServer | ConsentKind::UseEndpoint)
 }
 
-fn question(requests: &[ConsentRequest]) -> String {
+/// The question for a person.
+pub(crate) fn question(requests: &[ConsentRequest]) -> String {
     format!("The files of this project ask for your consent:\n{}\nConsent for good?", shown(requests))
 }
 
@@ -60,6 +61,7 @@ fn shown(requests: &[ConsentRequest]) -> String {
             ConsentKind::AllowTools => format!("call the tools `{subject}` without asking"),
             ConsentKind::WeakerEffect => format!("repeat calls of the tools `{subject}` after a crash"),
             ConsentKind::UseEndpoint => format!("send prompts to the model `{subject}`"),
+            ConsentKind::ChangedTool => format!("call the tool `{subject}` as its server has changed it"),
         };
         let lines: Vec<String> = request.lines.iter().map(|line| format!("\n      {line}")).collect();
         format!("  {what} ({}){}", request.file, lines.concat())
@@ -74,10 +76,18 @@ struct Granted<'a> {
 
 /// Carries out `abide trust`.
 pub(crate) async fn trust(session: &Session, args: &Trust) -> Result<(), Failure> {
-    match &args.run {
-        Some(run) => trust_run(session, args, run).await,
-        None => trust_project(session, args).await,
+    match (&args.run, args.changed.as_deref()) {
+        (_, Some([server, tool, hash])) => trust_change(session, server, tool, hash),
+        (Some(run), _) => trust_run(session, args, run).await,
+        (None, _) => trust_project(session, args).await,
     }
+}
+
+/// A person has read what a parked run shows of the change, and names it by its hash.
+fn trust_change(session: &Session, server: &str, tool: &str, hash: &str) -> Result<(), Failure> {
+    let request = ConsentRequest::changed_tool(server, tool, hash);
+    Project::consented_at(&session.env.project_root(), &session.env)?.grant(std::slice::from_ref(&request))?;
+    told(session, &[request])
 }
 
 async fn trust_project(session: &Session, args: &Trust) -> Result<(), Failure> {

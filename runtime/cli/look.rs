@@ -168,7 +168,7 @@ fn row(step: &StepReport) -> [String; 6] {
 }
 
 /// Columns without lines; nothing is wrapped, so that each row stays one line.
-pub(super) fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header);

@@ -4,11 +4,14 @@
 //! - `args`: what can be said; `session`: surroundings, database and screen of one call
 //! - `start`, `resume`: verbs that stay with runs (`drive`), seen live (`live`), to an `end`
 //! - `messages`: what can be said to a run (`candidates`: to which step, `verdict`: about one in doubt)
+//! - `tools`, `call`: verbs that try servers outside of runs (`bench`)
 //! - `look`, `replay`, `doctor`: verbs that only look; `consent`: what files may do, and `abide trust`
 //! - `screen`, `failure`, `hints`, `next`, `clock`, `log`: how it is told
 
 mod args;
+mod bench;
 mod budget;
+mod call;
 mod candidates;
 mod clock;
 mod consent;
@@ -29,6 +32,7 @@ mod session;
 mod start;
 #[cfg(feature = "otel")]
 mod telemetry;
+mod tools;
 mod usage;
 mod verdict;
 
@@ -142,6 +146,8 @@ async fn carry_out(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Resolve(args) => messages::resolve(session, &args).await,
         Verb::Pause(args) => messages::pause(session, &args).await,
         Verb::Cancel(args) => messages::cancel(session, &args).await,
+        Verb::Tools(args) => tools::tools(session, &args).await,
+        Verb::Call(args) => call::call(session, &args).await,
         Verb::Trust(args) => consent::trust(session, &args).await,
         Verb::Verify(args) => look::verify(session, &args).await,
         Verb::Replay(args) => replay::replay(session, &args).await,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use abide_engine::Effect;
 use abide_llm::{Limit, Policy, Price, Provider, ToolFilter};
+use abide_mcp::Protocol;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 
@@ -60,6 +61,7 @@ pub(super) struct ServerEntry {
     pub(super) cwd: Option<At<String>>,
     pub(super) url: Option<At<String>>,
     pub(super) headers: BTreeMap<String, At<String>>,
+    pub(super) protocol: Option<At<Protocol>>,
 }
 
 /// One `[tools."GLOB"]`.
@@ -67,6 +69,7 @@ pub(super) struct ToolEntry {
     pub(super) policy: Option<At<Policy>>,
     pub(super) effect: Option<At<Effect>>,
     pub(super) timeout_s: Option<At<u64>>,
+    pub(super) max_timeout_s: Option<At<u64>>,
     pub(super) reconcile: Option<At<String>>,
 }
 
@@ -211,6 +214,7 @@ fn server(_name: &str, path: &str, node: &Node, table: &Table) -> Result<ServerE
         cwd: keys.text("cwd")?,
         url: keys.text("url")?,
         headers: keys.map("headers")?,
+        protocol: word(&keys, "protocol", "\"2025-11-25\" or \"2026-07-28\"")?,
     })
 }
 
@@ -224,6 +228,7 @@ fn tool(name: &str, path: &str, node: &Node, table: &Table) -> Result<ToolEntry,
         policy: word(&keys, "policy", "one of allow, ask, deny")?,
         effect: word(&keys, "effect", "one of pure, idempotent, once")?,
         timeout_s: keys.count("timeout_s")?,
+        max_timeout_s: keys.count("max_timeout_s")?,
         reconcile: keys.text("reconcile")?,
     })
 }

@@ -32,6 +32,8 @@ pub enum ConsentKind {
     WeakerEffect,
     /// To send prompts, and a key, to an address on another machine.
     UseEndpoint,
+    /// To go on with a tool that its server has changed.
+    ChangedTool,
 }
 
 impl ConsentKind {
@@ -42,6 +44,7 @@ impl ConsentKind {
             Self::AllowTools => "allow_tools",
             Self::WeakerEffect => "weaker_effect",
             Self::UseEndpoint => "use_endpoint",
+            Self::ChangedTool => "changed_tool",
         }
     }
 }
@@ -60,6 +63,24 @@ pub struct ConsentRequest {
     /// What is recorded: BLAKE3 (hex) over kind, subject, the project's root and the lines, hidden literals included. A
     /// changed line asks again, and so does another project that says the same: its relative paths are other files.
     pub hash: String,
+}
+
+impl ConsentRequest {
+    /// To go on with a tool as its server defines it by now; `definition` is the hash that is shown beside the change. It
+    /// holds wherever the server is declared by this name: the definition is the same.
+    pub fn changed_tool(server: &str, tool: &str, definition: &str) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("abide 2026 consent to a changed tool");
+        for part in [server, tool, definition] {
+            hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+        }
+        Self {
+            kind: ConsentKind::ChangedTool,
+            subject: format!("{server} {tool}"),
+            file: "the server itself".to_owned(),
+            lines: vec![format!("definition {definition}")],
+            hash: hasher.finalize().to_hex().to_string(),
+        }
+    }
 }
 
 /// Makes requests for one project.
@@ -228,6 +249,12 @@ impl Consented {
 impl abide_mcp::Consent for Consented {
     fn granted(&self, server: &ServerConfig) -> bool {
         self.covers(&self.start_request(server))
+    }
+
+    fn accepts_change(&self, server: &str, tool: &str, hash: &str) -> bool {
+        // Not by `--trust`: no file asks for this, and nobody has seen it yet.
+        let request = ConsentRequest::changed_tool(server, tool, hash);
+        self.lock().as_ref().is_some_and(|store| store.granted(&request.hash))
     }
 }
 

@@ -88,13 +88,23 @@ pub const SERVER: &[KeyDoc] = &[
     key("cwd", "cwd = \"data\"", "Its working folder, relative to the project's root, which it is by default."),
     key("url", "url = \"https://example.com/mcp\"", "The address of a server that is reached over HTTP."),
     key("headers", "headers = { Authorization = \"Bearer ${TOKEN}\" }", "Headers of every request over HTTP."),
+    key(
+        "protocol",
+        "protocol = \"2025-11-25\"",
+        "The version of the protocol it is spoken to in, 2025-11-25 or 2026-07-28; found out without this.",
+    ),
 ];
 
 /// `[tools."GLOB"]`. Of overlapping globs the longest wins.
 pub const TOOL: &[KeyDoc] = &[
     key("policy", "policy = \"ask\"", "May it be called without asking: allow, ask or deny."),
     key("effect", "effect = \"once\"", "What repeating a call would do: pure, idempotent or once."),
-    key("timeout_s", "timeout_s = 60", "Seconds after which an attempt is given up."),
+    key("timeout_s", "timeout_s = 60", "Seconds without an answer or progress after which an attempt is given up."),
+    key(
+        "max_timeout_s",
+        "max_timeout_s = 3600",
+        "Seconds after which an attempt is given up, whatever progress there is.",
+    ),
     key(
         "reconcile",
         "reconcile = \"memory_read_graph\"",

@@ -282,6 +282,7 @@ impl Project {
                 policy: entry.policy.as_ref().map(|p| p.value).filter(|_| !refused(AllowTools)),
                 effect: entry.effect.as_ref().map(|e| e.value).filter(|_| !refused(WeakerEffect)),
                 timeout_s: entry.timeout_s.as_ref().map(|s| s.value),
+                max_timeout_s: entry.max_timeout_s.as_ref().map(|s| s.value),
                 reconcile: entry.reconcile.as_ref().map(|r| r.value.clone()),
             }
         });

@@ -67,6 +67,9 @@ fn add_to(
         warnings.push(format!("{at}: this server `{name}` is not used here: {} declares its own", declared.at));
         return Ok(());
     }
+    if let Some(protocol) = &entry.protocol {
+        declared.config.protocol = Some(protocol.value);
+    }
     match &mut declared.config.transport {
         Transport::Stdio { env, cwd, .. } => {
             env.extend(references(&entry.env, &format!("servers.{name}.env"), root));
@@ -108,7 +111,12 @@ fn own(name: &str, entry: &ServerEntry, root: &Path) -> Result<Declared, ConfigE
             return Err(ConfigError::invalid(&entry.at, format!("[{path}] has no `command`"), help));
         }
     };
-    let config = ServerConfig { name: name.to_owned(), transport, file: label(&at.file, root) };
+    let config = ServerConfig {
+        name: name.to_owned(),
+        transport,
+        file: label(&at.file, root),
+        protocol: entry.protocol.as_ref().map(|p| p.value),
+    };
     let from_project = entry.places().any(|at| at.origin == Origin::Project);
     Ok(Declared { config, at: at.clone(), from_project, trust: entry.trust.clone() })
 }
@@ -120,7 +128,11 @@ fn lonely<'a>(
     known: impl Iterator<Item = &'a String>,
     warnings: &mut Vec<String>,
 ) -> Result<(), ConfigError> {
-    let Some(at) = entry.places().chain(entry.trust.iter().map(|t| &t.at)).find(|at| at.origin == Origin::Project)
+    let Some(at) = entry
+        .places()
+        .chain(entry.trust.iter().map(|t| &t.at))
+        .chain(entry.protocol.iter().map(|p| &p.at))
+        .find(|at| at.origin == Origin::Project)
     else {
         return Ok(());
     };

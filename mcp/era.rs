@@ -1,0 +1,53 @@
+//! Which version of the protocol a connection begins in, and what went wrong when none could be agreed on. It sends nothing.
+
+use rmcp::model::ProtocolVersion;
+use rmcp::service::{ClientInitializeError, ClientLifecycleMode};
+
+use crate::config::Protocol;
+
+/// Which openings are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Era {
+    /// `server/discover`, then `initialize` if the server does not know it.
+    Both,
+    /// `initialize` only: some older servers end at the sight of anything else.
+    Legacy,
+    /// `server/discover` only.
+    Modern,
+}
+
+impl Era {
+    /// What a declaration says.
+    pub(crate) fn of(protocol: Option<Protocol>) -> Self {
+        match protocol {
+            None => Self::Both,
+            Some(Protocol::V2025_11_25) => Self::Legacy,
+            Some(Protocol::V2026_07_28) => Self::Modern,
+        }
+    }
+
+    pub(crate) fn lifecycle(self) -> ClientLifecycleMode {
+        let preferred_versions = vec![ProtocolVersion::V_2026_07_28];
+        match self {
+            Self::Legacy => ClientLifecycleMode::Initialize,
+            Self::Modern => ClientLifecycleMode::Discover { preferred_versions },
+            Self::Both => ClientLifecycleMode::Auto {
+                preferred_versions,
+                legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
+            },
+        }
+    }
+}
+
+/// What went wrong, and whether the server ended.
+pub(crate) fn explain(error: &ClientInitializeError) -> (String, bool) {
+    match error {
+        ClientInitializeError::ConnectionClosed(_) => ("it ended before it had answered".to_owned(), true),
+        ClientInitializeError::TransportError { error, .. } => {
+            (format!("it could not be spoken to before it had answered: {error}"), true)
+        }
+        ClientInitializeError::JsonRpcError(error) => (format!("it refused the connection: {error}"), false),
+        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => explain(fallback),
+        other => (format!("it does not speak MCP as abide knows it: {other}"), false),
+    }
+}
