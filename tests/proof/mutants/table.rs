@@ -87,14 +87,14 @@ const DOUBT: &[Mutant] = &[
     Mutant {
         name: "key-per-attempt-of-agents",
         file: "llm/agent_loop.rs",
-        from: "host.tools.call(call, meta(step_key()));",
+        from: "host.tools.call(call, meta(step_key())).instrument(span.clone());",
         to: "host.tools.call(
             call,
             meta(step_key().map(|key| match abide_engine::step_attempt() {
                 Some(n) if MUTANT => format!(\"{key}!{n}\").into(),
                 _ => key,
             })),
-        );",
+        ).instrument(span.clone());",
         proof: "proof::doubt::agents::calls",
         count: None,
     },

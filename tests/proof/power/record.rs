@@ -1,6 +1,6 @@
 //! The recorder: everything that is written to a database and its log, in order, with what was acknowledged when. It decides no crash.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ffi::c_int;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::ThreadId;
@@ -61,7 +61,7 @@ pub enum Syncs {
     Lying,
     /// Every one fails.
     Failing,
-    /// Every n-th fails, and what the same thread does next is synced.
+    /// Every n-th fails, and the next commit of the same thread is synced, its header too if it begins the log anew.
     FailingNowAndThen(u64),
 }
 
@@ -73,8 +73,8 @@ pub struct Tape {
     pub acks: Vec<(usize, Ack)>,
     log_exists: bool,
     syncs: u64,
-    /// Threads whose last sync failed.
-    failed_for: HashSet<ThreadId>,
+    /// Threads whose sync failed, and how many of their next ones do not.
+    failed_for: HashMap<ThreadId, u32>,
 }
 
 /// Records the file of this name and its log; others are let through unrecorded.
@@ -131,7 +131,17 @@ impl Tape {
             Syncs::Failing => true,
             Syncs::FailingNowAndThen(n) => {
                 let thread = std::thread::current().id();
-                !self.failed_for.remove(&thread) && self.syncs.is_multiple_of(n) && self.failed_for.insert(thread)
+                match self.failed_for.get_mut(&thread).filter(|left| **left > 0) {
+                    Some(left) => {
+                        *left -= 1;
+                        false
+                    }
+                    None if self.syncs.is_multiple_of(n) => {
+                        self.failed_for.insert(thread, 2);
+                        true
+                    }
+                    None => false,
+                }
             }
         };
         if fails {
