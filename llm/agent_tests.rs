@@ -277,6 +277,11 @@ fn a_pinned_definition_reads_back_and_has_defaults() {
     }
 }
 
+#[derive(serde::Deserialize)]
+struct Count {
+    n: u32,
+}
+
 #[test]
 fn an_answer_in_json_is_checked_and_sent_back_once() {
     let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
@@ -289,10 +294,6 @@ fn an_answer_in_json_is_checked_and_sent_back_once() {
     let sim = of(vec![read, says("It is: ```json\n{\"n\": \"many\"}\n```"), says("{\"n\": 3}")]);
     let answer = sim.answer().unwrap();
     assert_eq!((answer.value.clone(), answer.turns), (Some(json!({"n": 3})), 3));
-    #[derive(serde::Deserialize)]
-    struct Count {
-        n: u32,
-    }
     assert_eq!(answer.read::<Count>().unwrap().n, 3);
     let asked = sim.seen.lock().unwrap().asked.clone();
     assert_eq!(asked[0].1["response_format"]["type"], "json_schema");
