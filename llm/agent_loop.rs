@@ -68,6 +68,11 @@ pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: Input) -> Result<A
                 Err(unfit) => return Err(terminal(format!("agent `{}`: {unfit}", agent.name))),
             }
         }
+        if reply.stop == Stop::Paused && !last {
+            // The provider works on by itself when it is shown what it has said so far.
+            prompt.turns.push(reply.into_turn(&model));
+            continue;
+        }
         match decide(&reply, &tools, last) {
             Move::End => {
                 let text = answer_text(agent, &reply, turns)?;

@@ -26,7 +26,7 @@ pub(crate) async fn elicit(call: &Call, params: ElicitRequestParams, redactor: &
         _ => return ElicitResult::new(ElicitationAction::Decline),
     };
     let message = redactor.mask(&message).into_owned();
-    let question = Question { server: call.call.server.clone(), tool: call.call.tool.clone(), message, wants };
+    let question = Question { server: call.made.server.clone(), tool: call.made.tool.clone(), message, wants };
     let wants = question.wants.clone();
     match (call.ask(call.driver.elicit.elicit(question)).await, wants) {
         (Some(Reply::Accept(content)), Wants::Form(form)) => accepted(content, &form),
@@ -63,7 +63,7 @@ fn accepted(content: Value, form: &Value) -> ElicitResult {
 /// Lets the driver ask a model.
 pub(crate) async fn sample(call: &Call, params: &CreateMessageRequestParams) -> Result<CreateMessageResult, String> {
     let params = serde_json::to_value(params).map_err(|error| error.to_string())?;
-    let request = SampleRequest { server: call.call.server.clone(), tool: call.call.tool.clone(), params };
+    let request = SampleRequest { server: call.made.server.clone(), tool: call.made.tool.clone(), params };
     let result = call.ask(call.driver.sample.sample(request)).await.ok_or("too much was asked during one call")??;
     serde_json::from_value(result)
         .map_err(|error| format!("the model's answer is none as the protocol has them: {error}"))

@@ -99,7 +99,7 @@ impl ClientHandler for Caller {
         let Some(call) = self.underway.of_token(&params.progress_token) else { return };
         call.beat();
         let message = params.message.map(|message| self.redactor.mask(&message).into_owned());
-        call.driver.watch.progress(&call.call, &Progress { done: params.progress, total: params.total, message });
+        call.driver.watch.progress(&call.made, &Progress { done: params.progress, total: params.total, message });
     }
 
     async fn on_tool_list_changed(&self, _context: NotificationContext<RoleClient>) {

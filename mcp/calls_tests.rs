@@ -17,9 +17,9 @@ fn call(tool: &str) -> ToolCall {
     ToolCall { server: "fix".into(), tool: tool.into(), arguments: json!({}) }
 }
 
-fn rule(timeout_s: u64, max_timeout_s: u64) -> Option<ToolRule> {
+fn rule(timeout_s: u64, max_timeout_s: u64) -> ToolRule {
     let (timeout_s, max_timeout_s) = (Some(timeout_s), Some(max_timeout_s));
-    Some(ToolRule { pattern: "fix_*".into(), policy: None, effect: None, timeout_s, max_timeout_s, reconcile: None })
+    ToolRule { pattern: "fix_*".into(), policy: None, effect: None, timeout_s, max_timeout_s, reconcile: None }
 }
 
 /// Writes down what it is told, and says this to every question.
@@ -55,7 +55,7 @@ fn progress(request: &Value, done: u32) -> Value {
 async fn progress_is_told_and_keeps_a_call_alive() {
     let talker = Talker::new(false, json!([tool("slow")]), |_| Vec::new());
     let (driver, person) = person(Reply::Decline);
-    let servers = servers(&talker, rule(5, 60)).on_behalf_of(driver);
+    let servers = servers(&talker, Some(rule(5, 60))).on_behalf_of(driver);
     let mut heard = talker.heard();
     let called = tokio::spawn(servers.call(call("slow"), BTreeMap::new()));
     let request = next(&mut heard, "tools/call").await;
@@ -77,7 +77,7 @@ async fn a_call_that_takes_too_long_is_called_off() {
         [(5, 60, false, "gave no sign of life within 5 s"), (5, 12, true, "was not done within 12 s")]
     {
         let talker = Talker::new(false, json!([tool("slow")]), |_| Vec::new());
-        let servers = servers(&talker, rule(idle, most));
+        let servers = servers(&talker, Some(rule(idle, most)));
         let mut heard = talker.heard();
         let called = tokio::spawn(servers.call(call("slow"), BTreeMap::new()));
         let request = next(&mut heard, "tools/call").await;

@@ -127,7 +127,10 @@ impl Connection {
         let (transport, courier, ended) = Courier::to(address, limits.frame_bytes)
             .map_err(|error| failed(format!("no request can be made: {error}")))?;
         match open(transport, era, limits, caller.clone()).await {
-            Ok(service) => Ok(Self::of(service, ended, None, caller)),
+            Ok(service) => {
+                courier.listening().await;
+                Ok(Self::of(service, ended, None, caller))
+            }
             Err((why, _)) => match courier.rejection() {
                 Some(Rejection::Credentials(said)) => {
                     Err(StartFailure { credentials: true, ..failed(format!("it does not let abide in ({said})")) })
@@ -217,14 +220,14 @@ impl Connection {
         let mut waiting = Waiting { peer: &self.peer, ticket: Ticket::default(), id: None };
         request.extensions_mut().insert(waiting.ticket.clone());
         let options = PeerRequestOptions::no_options().with_meta(meta);
-        let answer = async {
+        let answer = Box::pin(async {
             let handle = self.peer.send_cancellable_request(request, options).await?;
             waiting.id = Some(handle.id.clone());
             if let Some((entry, _)) = call {
                 entry.sent(handle.id.clone(), handle.progress_token.clone());
             }
             handle.await_response().await
-        };
+        });
         let answer = match call {
             Some((entry, patience)) => in_time(answer, entry, patience).await,
             None => Ok(answer.await),
@@ -279,7 +282,8 @@ where
     T: IntoTransport<RoleClient, E, A>,
     E: std::error::Error + Send + Sync + 'static,
 {
-    match tokio::time::timeout(limits.start, caller.serve_with_lifecycle(transport, era.lifecycle())).await {
+    let opening = Box::pin(caller.serve_with_lifecycle(transport, era.lifecycle()));
+    match tokio::time::timeout(limits.start, opening).await {
         Ok(Ok(service)) => Ok(service),
         Ok(Err(error)) => Err(explain(&error)),
         Err(_) => Err((format!("it did not answer within {} s", limits.start.as_secs()), false)),

@@ -76,13 +76,15 @@ async fn serve(stream: TcpStream, script: Arc<Script>, kept: Arc<Mutex<Vec<Heard
             Does::HangsUp => return,
             Does::Answer(status, headers, body) => (status, headers, body),
             Does::Breaks(events) => {
-                let events: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+                let events: String =
+                    events.iter().map(|event| format!("data: {event}\n\n")).collect::<Vec<_>>().concat();
                 let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
                 let _ = stream.write_all(format!("{head}{events}").as_bytes()).await;
                 return;
             }
         };
-        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let headers: String =
+            headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect::<Vec<_>>().concat();
         let text = format!("HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{body}", body.len());
         if stream.write_all(text.as_bytes()).await.is_err() {
             return;

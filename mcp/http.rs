@@ -2,6 +2,7 @@
 //! reached the server. It repeats no request and opens no second session by itself.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ use crate::ticket::{Rejection, Ticket};
 /// How long a server may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// How long the stream of a server's own questions is waited for.
+const LISTENING: Duration = Duration::from_secs(1);
+
 /// How often a broken stream of answers is taken up again, where the server allows that at all.
 const RECONNECTS: usize = 3;
 
@@ -46,6 +50,8 @@ pub(crate) struct Courier {
     client: reqwest::Client,
     ended: Arc<watch::Sender<bool>>,
     rejection: Arc<Mutex<Option<Rejection>>>,
+    has_session: Arc<AtomicBool>,
+    listens: Arc<watch::Sender<bool>>,
 }
 
 type Failed = StreamableHttpError<reqwest::Error>;
@@ -60,7 +66,8 @@ impl Courier {
             builder.connect_timeout(CONNECT).redirect(Policy::custom(same_origin)).user_agent(AGENT)
         })?;
         let (ended, end) = watch::channel(false);
-        let courier = Self { client, ended: Arc::new(ended), rejection: Arc::default() };
+        let (rejection, has_session, listens) = Default::default();
+        let courier = Self { client, ended: Arc::new(ended), rejection, has_session, listens };
         let mut config = StreamableHttpClientTransportConfig::with_uri(address.url)
             .custom_headers(address.headers)
             .max_sse_event_size(longest)
@@ -76,6 +83,20 @@ impl Courier {
     /// Why the last request that was sent away was.
     pub(crate) fn rejection(&self) -> Option<Rejection> {
         self.rejection.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits a moment until the stream by which a server of the older era asks its questions is open: what it says before that,
+    /// many servers lose.
+    pub(crate) async fn listening(&self) {
+        if self.has_session.load(Ordering::SeqCst) {
+            let _ = tokio::time::timeout(LISTENING, self.listens.subscribe().wait_for(|listens| *listens)).await;
+        }
+    }
+
+    fn note_session(&self, response: &StreamableHttpPostResponse) {
+        if let StreamableHttpPostResponse::Json(_, Some(_)) | StreamableHttpPostResponse::Sse(_, Some(_)) = response {
+            self.has_session.store(true, Ordering::SeqCst);
+        }
     }
 
     /// Notes what an error says about the request it became of.
@@ -160,6 +181,7 @@ impl StreamableHttpClient for Courier {
             .client
             .post_message_with_max_sse_event_size(uri, message, session_id, auth_header, custom_headers, limit)
             .await;
+        posted.as_ref().ok().into_iter().for_each(|response| self.note_session(response));
         match (posted, asked) {
             (Ok(response), Some(asked)) => Ok(asked.readable(response, limit)),
             (Ok(response), None) => Ok(response),
@@ -202,9 +224,13 @@ impl StreamableHttpClient for Courier {
         custom_headers: HashMap<HeaderName, HeaderValue>,
         limit: usize,
     ) -> Result<BoxStream<'static, Result<Sse, SseError>>, Failed> {
-        self.client
+        let stream = self
+            .client
             .get_stream_with_max_sse_event_size(uri, session_id, last_event_id, auth_header, custom_headers, limit)
-            .await
+            .await;
+        // Or there is none, and nothing to wait for.
+        self.listens.send_replace(true);
+        stream
     }
 }
 

@@ -109,14 +109,14 @@ impl Slot {
         }
         let mut legacy = live.legacy;
         let connection = if self.generation() == 0 {
-            self.start(host, &mut legacy).await?
+            Box::pin(self.start(host, &mut legacy)).await?
         } else {
             // It has worked before: a lock or a port of its last life may take a moment to be free again.
             let policy =
                 ExponentialBuilder::default().with_min_delay(FIRST_PAUSE).with_max_times(RESTARTS).with_jitter();
             let start = async || {
                 let mut legacy = legacy;
-                self.start(host, &mut legacy).await.map(|connection| (connection, legacy))
+                Box::pin(self.start(host, &mut legacy)).await.map(|connection| (connection, legacy))
             };
             let (connection, found) = start.retry(policy).when(|error| *error.kind() == ErrorKind::Environment).await?;
             legacy = found;

@@ -74,7 +74,7 @@ impl Servers {
             match look(&connection, &open.call, handle, self).await {
                 Ok(Found::Over(result)) => return Ok(answer::with_session(result, connection.session())),
                 Ok(Found::Asks(requests)) => {
-                    self.answer_within(open, &connection, handle, requests, &mut answered).await?
+                    self.answer_within(open, &connection, handle, requests, &mut answered).await?;
                 }
                 Ok(Found::Working(message, interval)) => {
                     poll = interval.or(poll);
@@ -190,7 +190,7 @@ impl Drop for Leave {
     fn drop(&mut self) {
         if let (Some(id), Ok(runtime)) = (self.id.take(), tokio::runtime::Handle::try_current()) {
             let connection = Arc::clone(&self.connection);
-            runtime.spawn(async move { cancel(&connection, &id).await });
+            drop(runtime.spawn(async move { cancel(&connection, &id).await }));
         }
     }
 }

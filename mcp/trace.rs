@@ -13,8 +13,8 @@ const KEY: &str = "io.abide/idempotency-key";
 /// Adds a `traceparent` unless there is one: derived from the step's key, so that all attempts of a step are one trace.
 pub(crate) fn add(meta: &mut BTreeMap<String, Value>) {
     let Some(key) = meta.get(KEY).and_then(Value::as_str).filter(|_| !meta.contains_key(PARENT)) else { return };
-    let hex = blake3::derive_key("abide 2026 trace of a step", key.as_bytes());
-    let hex: String = hex.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = blake3::Hasher::new_derive_key("abide 2026 trace of a step").update(key.as_bytes()).finalize();
+    let hex = hash.to_hex();
     let (trace, span) = (hex.get(..32).unwrap_or_default(), hex.get(32..48).unwrap_or_default());
     meta.insert(PARENT.to_owned(), format!("00-{trace}-{span}-01").into());
 }

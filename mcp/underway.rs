@@ -23,7 +23,7 @@ pub(crate) struct Underway {
 
 /// One call.
 pub(crate) struct Call {
-    pub(crate) call: ToolCall,
+    pub(crate) made: ToolCall,
     pub(crate) driver: Driver,
     sent: OnceLock<(RequestId, ProgressToken)>,
     pulse: watch::Sender<Pulse>,
@@ -50,7 +50,7 @@ impl Underway {
     pub(crate) fn enter(self: &Arc<Self>, call: ToolCall, driver: Driver) -> Entry {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (sent, questions) = (OnceLock::new(), AtomicU32::new(0));
-        let call = Arc::new(Call { call, driver, sent, pulse: watch::Sender::default(), questions });
+        let call = Arc::new(Call { made: call, driver, sent, pulse: watch::Sender::default(), questions });
         self.lock().insert(number, Arc::clone(&call));
         Entry { calls: Arc::clone(self), number, call }
     }

@@ -74,8 +74,16 @@ fn calls(specs: &[ToolSpec]) -> Vec<ToolCall> {
     if let Some(wanted) = context.get("toolCalls").and_then(Value::as_array) {
         return wanted.iter().map(|one| call(one["name"].as_str().unwrap(), one["arguments"].clone())).collect();
     }
-    specs.iter().map(|spec| call(&spec.tool, arguments(&spec.input_schema))).collect()
+    let schema_of_another = specs.iter().find(|spec| spec.tool != ECHO).map(|spec| spec.input_schema.clone());
+    let arguments_of = |spec: &ToolSpec| match (spec.tool.as_str(), &schema_of_another) {
+        (ECHO, Some(schema)) => json!({ "schema": schema }),
+        _ => arguments(&spec.input_schema),
+    };
+    specs.iter().map(|spec| call(&spec.tool, arguments_of(spec))).collect()
 }
+
+/// The suite's tool that wants to be shown another one's schema as the client has it.
+const ECHO: &str = "json_schema_echo";
 
 fn arguments(schema: &Value) -> Value {
     let mut arguments = Map::new();

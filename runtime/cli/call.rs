@@ -113,7 +113,12 @@ async fn carry_out(
     let mut interrupted = std::pin::pin!(interrupted);
     loop {
         tokio::select! {
-            result = &mut result => return result.map_err(|error: Error| failure(&error)),
+            result = &mut result => {
+                while let Ok(News::Progress(progress)) = news.try_recv() {
+                    screen.say(&line(&progress));
+                }
+                return result.map_err(|error: Error| failure(&error));
+            }
             () = &mut interrupted => {
                 let help = "the server was told to stop; what it had done by then is done";
                 return Err(Failure::new(INTERRUPTED, "interrupted", "the call was interrupted", help));

@@ -16,12 +16,12 @@ use super::session::Session;
 
 #[derive(Serialize)]
 struct Listed {
-    tools: Vec<Tool>,
+    tools: Vec<Row>,
     failed: Vec<Failed>,
 }
 
 #[derive(Serialize)]
-struct Tool {
+struct Row {
     name: String,
     server: String,
     tool: String,
@@ -73,7 +73,7 @@ async fn list(session: &Session, bench: &Bench) -> Result<(), Failure> {
         let version = bench.servers.version(&server).await;
         versions.insert(server, version);
     }
-    let tools: Vec<Tool> = specs.into_iter().map(|spec| tool(bench, &versions, spec)).collect();
+    let tools: Vec<Row> = specs.into_iter().map(|spec| tool(bench, &versions, spec)).collect();
     if session.screen.json {
         session.screen.document(&Listed { tools, failed })?;
     } else {
@@ -82,7 +82,7 @@ async fn list(session: &Session, bench: &Bench) -> Result<(), Failure> {
     first.map_or(Ok(()), Err)
 }
 
-fn tool(bench: &Bench, versions: &BTreeMap<String, Option<String>>, spec: ToolSpec) -> Tool {
+fn tool(bench: &Bench, versions: &BTreeMap<String, Option<String>>, spec: ToolSpec) -> Row {
     let (policy, effect) = bench.rules.said_by(&spec.name, &spec.server, &spec.tool);
     let otherwise = || {
         let believed = bench.trusted.contains(&spec.server);
@@ -90,7 +90,7 @@ fn tool(bench: &Bench, versions: &BTreeMap<String, Option<String>>, spec: ToolSp
     };
     let from = |pattern: Option<String>| pattern.map_or_else(otherwise, |pattern| format!("[tools.\"{pattern}\"]"));
     let declared_in = bench.declared.iter().find(|server| server.name == spec.server).map(|server| server.file.clone());
-    Tool {
+    Row {
         effect_from: from(effect),
         policy_from: from(policy),
         declared_in: declared_in.unwrap_or_default(),
@@ -107,7 +107,7 @@ fn tool(bench: &Bench, versions: &BTreeMap<String, Option<String>>, spec: ToolSp
     }
 }
 
-fn show(session: &Session, tools: &[Tool], failed: &[Failed]) {
+fn show(session: &Session, tools: &[Row], failed: &[Failed]) {
     if !tools.is_empty() {
         let rows = tools.iter().map(|tool| {
             [

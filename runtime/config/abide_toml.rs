@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use abide_engine::Effect;
-use abide_llm::{Limit, Policy, Price, Provider, ToolFilter};
+use abide_llm::{Limit, Policy, Price, Provider, Structured, ToolFilter};
 use abide_mcp::Protocol;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
@@ -47,6 +47,7 @@ pub(super) struct ModelEntry {
     pub(super) tokens_per_minute: Option<At<u64>>,
     pub(super) concurrency: Option<At<u32>>,
     pub(super) price: Option<Price>,
+    pub(super) structured: Option<At<Structured>>,
     pub(super) fallback: Option<At<Vec<String>>>,
     pub(super) fallback_after_s: Option<At<u64>>,
 }
@@ -175,6 +176,7 @@ fn model(_name: &str, path: &str, node: &Node, table: &Table) -> Result<ModelEnt
         tokens_per_minute: keys.count("tokens_per_minute")?,
         concurrency: small(&keys, "concurrency")?,
         price: price(&keys)?,
+        structured: word(&keys, "structured", "one of native, tool, text")?,
         fallback: keys.get("fallback", "a model's name, or a list of them", |value| match value {
             Value::Str(name) => Some(vec![name.clone()]),
             Value::List(items) => items.iter().map(as_text).collect(),

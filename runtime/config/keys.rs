@@ -64,6 +64,11 @@ pub const MODEL: &[KeyDoc] = &[
         "US dollars for a million tokens, `cache_read` and `cache_write` too; else as genai-prices knows it.",
     ),
     key(
+        "structured",
+        "structured = \"tool\"",
+        "How an answer in JSON is asked for: native, tool or text; what its wire does best without it.",
+    ),
+    key(
         "fallback",
         "fallback = [\"other\"]",
         "Models that are asked instead when this one refuses for good or takes too long.",

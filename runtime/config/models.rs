@@ -95,6 +95,7 @@ fn from_entry(name: &str, entry: &ModelEntry, root: &Path) -> Result<ModelConfig
         requests_per_minute: entry.requests_per_minute.as_ref().map(|n| n.value),
         tokens_per_minute: entry.tokens_per_minute.as_ref().map(|n| n.value),
         concurrency: entry.concurrency.as_ref().map(|n| n.value),
+        structured: entry.structured.as_ref().map(|how| how.value),
         price: entry.price,
         fallback_after_s: entry.fallback_after_s.as_ref().map(|n| n.value),
         ..usual
