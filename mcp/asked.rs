@@ -69,8 +69,9 @@ pub(crate) async fn sample(call: &Call, params: &CreateMessageRequestParams) -> 
         .map_err(|error| format!("the model's answer is none as the protocol has them: {error}"))
 }
 
-/// The project's folder.
-pub(crate) fn roots(root: &Path) -> ListRootsResult {
+/// The project's folder, if the server is told; else there are none.
+pub(crate) fn roots(root: Option<&Path>) -> ListRootsResult {
+    let Some(root) = root else { return ListRootsResult::new(Vec::new()) };
     let absolute = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
     let uri = reqwest::Url::from_directory_path(absolute).ok();
     ListRootsResult::new(uri.map(|uri| Root::new(uri.as_str().trim_end_matches('/'))).into_iter().collect())
@@ -80,7 +81,7 @@ pub(crate) fn roots(root: &Path) -> ListRootsResult {
 pub(crate) async fn answer(
     call: &Call,
     requests: &BTreeMap<String, Value>,
-    root: &Path,
+    root: Option<&Path>,
     redactor: &Redactor,
 ) -> Result<BTreeMap<String, Value>, String> {
     let mut responses = BTreeMap::new();

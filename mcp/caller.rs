@@ -26,7 +26,8 @@ const REFUSED: ErrorCode = ErrorCode(-1);
 #[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) server: String,
-    pub(crate) root: PathBuf,
+    /// The project's root, if it is told.
+    pub(crate) root: Option<PathBuf>,
     pub(crate) underway: Arc<Underway>,
     pub(crate) redactor: Redactor,
     /// Set when the server says that what it lists has changed.
@@ -57,7 +58,7 @@ impl Caller {
 impl ClientHandler for Caller {
     fn get_info(&self) -> ClientConfig {
         let mut can = ClientCapabilities::default();
-        can.roots = Some(RootsCapabilities::default());
+        can.roots = self.root.is_some().then(RootsCapabilities::default);
         can.sampling = Some(SamplingCapability::default());
         can.elicitation = Some(
             ElicitationCapability::new()
@@ -69,7 +70,7 @@ impl ClientHandler for Caller {
     }
 
     async fn list_roots(&self, _context: RequestContext<RoleClient>) -> Result<ListRootsResult, ErrorData> {
-        Ok(asked::roots(&self.root))
+        Ok(asked::roots(self.root.as_deref()))
     }
 
     async fn create_elicitation(

@@ -92,7 +92,9 @@ impl Servers {
     }
 
     pub(crate) async fn answer(&self, entry: &Entry, asked: &Asked) -> Result<Answers, String> {
-        let (root, redactor) = (&self.project.root, &self.pool.host.redactor);
+        let server = self.project.servers.iter().find(|server| server.name == entry.call.made.server);
+        let root = server.filter(|server| server.roots).map(|_| self.project.root.as_path());
+        let redactor = &self.pool.host.redactor;
         let responses = asked::answer(&entry.call, &asked.requests, root, redactor).await?;
         Ok(Answers { responses, state: asked.state.clone() })
     }

@@ -24,6 +24,15 @@ pub struct ServerConfig {
     /// The version of the protocol it is spoken to in; found out where nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
+    /// Is it told the project's root when it asks for the client's roots? Some servers take roots in the place of the folders they
+    /// were started with, so nobody is without being named.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub roots: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// A version of the protocol, as `[servers.NAME] protocol` says it.

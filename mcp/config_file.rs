@@ -163,7 +163,13 @@ impl Source<'_> {
             return Ok(None);
         }
         let transport = reader.transport(object, value)?;
-        Ok(Some(ServerConfig { name: name.to_owned(), transport, file: self.file.to_owned(), protocol: None }))
+        Ok(Some(ServerConfig {
+            name: name.to_owned(),
+            transport,
+            file: self.file.to_owned(),
+            protocol: None,
+            roots: false,
+        }))
     }
 }
 

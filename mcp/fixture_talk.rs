@@ -146,7 +146,10 @@ pub(crate) fn servers(talker: &Arc<Talker>, rule: Option<ToolRule>) -> Servers {
         limits: Limits::default(),
     };
     let rules = Rules::new(rule).unwrap();
-    Servers::new(host, crate::Project { rules, ..project(crate::fixture::DECLARED, &[]) })
+    let mut project = project(crate::fixture::DECLARED, &[]);
+    // It asks for roots, and is one of those that may know them.
+    project.servers.iter_mut().for_each(|server| server.roots = true);
+    Servers::new(host, crate::Project { rules, ..project })
 }
 
 /// The next message of this method.

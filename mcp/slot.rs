@@ -183,7 +183,7 @@ impl Slot {
         let start = environment::start(&self.config, &self.root, self.vars.as_ref(), &host.redactor)?;
         let caller = Caller {
             server: self.config.name.clone(),
-            root: self.root.clone(),
+            root: self.config.roots.then(|| self.root.clone()),
             underway: Arc::default(),
             redactor: host.redactor.clone(),
             stale: Arc::default(),

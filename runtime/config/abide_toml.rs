@@ -63,6 +63,7 @@ pub(super) struct ServerEntry {
     pub(super) url: Option<At<String>>,
     pub(super) headers: BTreeMap<String, At<String>>,
     pub(super) protocol: Option<At<Protocol>>,
+    pub(super) roots: Option<At<bool>>,
 }
 
 /// One `[tools."GLOB"]`.
@@ -216,6 +217,7 @@ fn server(_name: &str, path: &str, node: &Node, table: &Table) -> Result<ServerE
         cwd: keys.text("cwd")?,
         url: keys.text("url")?,
         headers: keys.map("headers")?,
+        roots: keys.flag("roots")?,
         protocol: word(&keys, "protocol", "\"2025-11-25\" or \"2026-07-28\"")?,
     })
 }

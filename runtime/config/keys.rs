@@ -94,6 +94,11 @@ pub const SERVER: &[KeyDoc] = &[
     key("url", "url = \"https://example.com/mcp\"", "The address of a server that is reached over HTTP."),
     key("headers", "headers = { Authorization = \"Bearer ${TOKEN}\" }", "Headers of every request over HTTP."),
     key(
+        "roots",
+        "roots = true",
+        "Tell it the project's root when it asks for roots: some servers then work there instead of where they were started.",
+    ),
+    key(
         "protocol",
         "protocol = \"2025-11-25\"",
         "The version of the protocol it is spoken to in, 2025-11-25 or 2026-07-28; found out without this.",

@@ -70,6 +70,7 @@ fn add_to(
     if let Some(protocol) = &entry.protocol {
         declared.config.protocol = Some(protocol.value);
     }
+    declared.config.roots = entry.roots.as_ref().is_some_and(|roots| roots.value);
     match &mut declared.config.transport {
         Transport::Stdio { env, cwd, .. } => {
             env.extend(references(&entry.env, &format!("servers.{name}.env"), root));
@@ -116,6 +117,7 @@ fn own(name: &str, entry: &ServerEntry, root: &Path) -> Result<Declared, ConfigE
         transport,
         file: label(&at.file, root),
         protocol: entry.protocol.as_ref().map(|p| p.value),
+        roots: entry.roots.as_ref().is_some_and(|roots| roots.value),
     };
     let from_project = entry.places().any(|at| at.origin == Origin::Project);
     Ok(Declared { config, at: at.clone(), from_project, trust: entry.trust.clone() })

@@ -28,6 +28,10 @@ from run import find_abide
 NPM = [f"@modelcontextprotocol/server-{name}@2026.8.31" for name in ("everything", "filesystem", "memory")]
 PYPI = ["mcp-server-git==2026.10.19", "mcp-server-time==2026.10.19"]
 SETTINGS = """\
+[servers.everything]
+roots = true
+[servers.web]
+roots = true
 [tools."patient_*"]
 timeout_s = 2
 max_timeout_s = 20
@@ -156,8 +160,8 @@ def filesystem(place):
     call("search_files", {"path": str(place.files), "pattern": "*.txt"}, "a.txt")
     call("get_file_info", at("a.txt"), "size")
     call("move_file", {"source": str(place.files / "a.txt"), "destination": str(place.files / "b.txt")}, "b.txt")
-    # This server takes the client's roots, the project's folder, in the place of the folder it was started with once it has asked.
-    call("list_allowed_directories", {}, str(place.folder))
+    # It would take the client's roots in the place of the folder it was started with, and is told none.
+    call("list_allowed_directories", {}, str(place.files))
     call("read_file", {"path": "/etc/passwd"}, "denied", code=1)
     place.check("the file is where it was moved", (place.files / "b.txt").read_text() == "one\nthree\n", "")
 
