@@ -159,6 +159,7 @@ impl Shard {
             self.by_key.insert(*key, token);
             self.committed(token, Ok(tail), false);
         } else {
+            self.inner.governor.forget();
             self.remove(token);
         }
         let _ = reply.send(result);

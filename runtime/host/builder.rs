@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use abide_engine::{Ctx, Error, Resources, workflow};
 use serde::Serialize;
@@ -12,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::api::Abide;
 use super::inner::{Clock, Factory, Inner, Registered};
 use super::limits::Limits;
-use super::shard::Shard;
+use super::shard::{NAP, SHORT_NAP, Shard};
 use super::shutdown::Closing;
 use super::watch::Watch;
 use crate::HostError;
@@ -31,6 +32,7 @@ pub struct Builder {
     recover: bool,
     check_replay: bool,
     clock: Clock,
+    nap: Duration,
     checkpoint_at: i32,
     limits: Limits,
 }
@@ -50,6 +52,7 @@ impl Builder {
             recover: true,
             check_replay: false,
             clock: Arc::new(system_clock),
+            nap: NAP,
             checkpoint_at: CHECKPOINT_AT,
             limits: Limits::default(),
         }
@@ -102,7 +105,7 @@ impl Builder {
 
     /// Another clock, in Unix milliseconds, for tests that jump.
     pub fn clock(mut self, clock: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
-        self.clock = Arc::new(clock);
+        (self.clock, self.nap) = (Arc::new(clock), SHORT_NAP);
         self
     }
 
@@ -147,15 +150,20 @@ impl Builder {
         let conn = conn.map_err(|e| HostError::Storage { why: e.to_string() })??;
         let db = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
         let place = Arc::new(Place::of(&db));
-        let pen = Pen::new(conn, &db, place.clone(), self.checkpoint_at);
+        let pen = Pen::new(conn, &db, place.clone(), self.checkpoint_at, self.clock.clone());
         let unlock = Unlocker::default();
         let broken = |e: std::io::Error| HostError::Storage { why: format!("a thread cannot be started: {e}") };
         let (writer, writer_thread) = Writer::start(pen, UnlockAtEnd(unlock.clone())).map_err(broken)?;
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_SHARDS);
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel()).unzip();
         let inner = Inner::new(db, writer, self.workflows, self.resources, self.clock, senders, self.recover);
-        let inner =
-            Arc::new(inner.with_files(place, unlock).with_limits(self.limits).checking_replay(self.check_replay));
+        let inner = Arc::new(
+            inner
+                .with_files(place, unlock)
+                .with_limits(self.limits)
+                .napping(self.nap)
+                .checking_replay(self.check_replay),
+        );
         for (i, from) in receivers.into_iter().enumerate() {
             let shard = Shard::new(inner.clone(), inner.shards[i].clone());
             let thread = std::thread::Builder::new().name(format!("abide-engine-{i}"));

@@ -42,6 +42,11 @@ impl Governor {
         lock(&self.learnt).fresh.drain().collect()
     }
 
+    /// A commit has failed, and limits that were to be kept with it may be lost: the next answer tells them again.
+    pub(crate) fn forget(&self) {
+        lock(&self.learnt).known.clear();
+    }
+
     pub(crate) fn dead(&self) -> Arc<[i64]> {
         lock(&self.dead).clone()
     }

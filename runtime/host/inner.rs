@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
 
 use abide_engine::{Json, Learn, Resources, WorkflowFn};
 use tokio::sync::{OnceCell, broadcast, oneshot};
@@ -15,7 +16,7 @@ use super::governor::Governor;
 use super::limits::Limits;
 use super::progress::Progress;
 use super::run::Settled;
-use super::shard::Msg;
+use super::shard::{Msg, NAP};
 use crate::store::{Owner, Place, Reader, RunKey, Writer};
 use crate::{HostError, crash};
 
@@ -57,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) resources: Resources,
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) clock: Clock,
+    /// The longest that a shard sleeps.
+    pub(crate) nap: Duration,
     pub(crate) shards: Vec<mpsc::Sender<Msg>>,
     pub(crate) progress: broadcast::Sender<Progress>,
     /// Goes on by itself with runs that others left or that were sent something.
@@ -106,6 +109,7 @@ impl Inner {
             resources,
             runtime: tokio::runtime::Handle::current(),
             clock,
+            nap: NAP,
             shards,
             progress: broadcast::channel(1024).0,
             recover,
@@ -130,6 +134,10 @@ impl Inner {
 
     pub(crate) fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    pub(crate) fn napping(self, nap: Duration) -> Self {
+        Self { nap, ..self }
     }
 
     pub(crate) fn checking_replay(self, check_replay: bool) -> Self {

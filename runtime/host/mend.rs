@@ -11,7 +11,7 @@ use super::load::Why;
 use super::run::Settled;
 use super::shard::Shard;
 use crate::HostError;
-use crate::store::{RunKey, Tx};
+use crate::store::{RunKey, Tx, step_aside};
 
 /// Failed commits in a row after which a run is stopped: about five seconds.
 const MOST_FAILURES: u32 = 10;
@@ -154,6 +154,7 @@ impl Shard {
                 [key, epoch, now],
             )?;
             if changed == 1 {
+                step_aside(tx, key)?;
                 note(tx, key, &why, Some(help))?;
             }
             Ok(changed == 1)
@@ -179,6 +180,7 @@ fn released(
     move |tx| {
         let sql = "UPDATE heads SET owner = NULL WHERE run = ?1 AND epoch = ?2 AND owner IS NOT NULL";
         if inner.is_stopped(key) && tx.conn.execute(sql, [key, epoch])? == 1 {
+            step_aside(tx, key)?;
             note(tx, key, &why, None)?;
         }
         Ok(())

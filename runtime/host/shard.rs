@@ -24,7 +24,9 @@ use crate::store::{RunKey, Started, Tail};
 /// Messages that are taken in before runs take their turns: what comes together is delivered together.
 const TOGETHER: usize = 256;
 /// The longest nap: clocks jump and laptops sleep, so due times are looked at again after it.
-const NAP: Duration = Duration::from_secs(1);
+pub(crate) const NAP: Duration = Duration::from_secs(1);
+/// The same where the clock is not the system's: it may run at any pace.
+pub(crate) const SHORT_NAP: Duration = Duration::from_millis(10);
 
 /// What a shard is told.
 pub(crate) enum Msg {
@@ -159,7 +161,7 @@ impl Shard {
             let ms = at.saturating_sub(self.inner.now_ms());
             Duration::from_millis(u64::try_from(ms).unwrap_or(0))
         });
-        mending.chain(due).fold(NAP, Duration::min)
+        mending.chain(due).fold(self.inner.nap, Duration::min)
     }
 
     pub(crate) fn is_letting_go(&self) -> bool {
@@ -293,6 +295,7 @@ impl Shard {
             // Fenced off: somebody else has the run. Machine and attempts are dropped.
             Ok(_) if fenced => {
                 let key = run.key;
+                self.inner.governor.forget();
                 self.remove(token);
                 self.inner.settled(key, &Settled::TakenOver);
             }
@@ -307,6 +310,7 @@ impl Shard {
                 }
             },
             Err(error) => {
+                self.inner.governor.forget();
                 run.take_back(committing);
                 self.commit_failed(token, &error);
             }

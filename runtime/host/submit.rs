@@ -165,7 +165,13 @@ impl Resident {
         self.host.clear();
         let row = if row.host.is_empty() { None } else { Some(chained(&self.hash, &row, usize::MAX)?) };
         let state = HeadState { status: "diverged", waiting_for: None, until_ms: None, release: true };
-        let written = Written { row, fault: self.fault.clone(), ..Written::default() };
+        // What was cut off is given up; what is over is settled when its outcome is delivered.
+        let dealings = Dealings {
+            given_up: std::mem::take(&mut self.dealings).given_up,
+            dead: shop.inner.governor.dead(),
+            ..Dealings::default()
+        };
+        let written = Written { row, fault: self.fault.clone(), dealings, ..Written::default() };
         let committing = Committing { delivered: Vec::new(), acts: Vec::new(), state, ended: None, retired: None };
         self.write(shop, written, committing, now);
         Ok(())

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::inner::Inner;
 use super::shard::Msg;
-use crate::store::Reader;
+use crate::store::{First, Reader};
 use crate::{HostError, crash};
 
 /// How often the file is looked at for other processes' commits.
@@ -53,6 +53,8 @@ struct Seen {
     version: i64,
     /// The newest message; one that goes on with others' runs looks at those that came before it, too.
     message: Option<i64>,
+    /// Who stood first in line where a place was free, and was told so.
+    first: Vec<First>,
     probed: Option<Instant>,
 }
 
@@ -96,9 +98,11 @@ fn look(inner: &Arc<Inner>, seen: &mut Seen) -> Result<(), HostError> {
         }
         let own = inner.own_id();
         if own != 0 {
-            for run in reader.may_go(own, inner.now_ms())? {
-                inner.poke(run);
+            let first = reader.may_go(own, inner.now_ms())?;
+            for one in first.iter().filter(|one| !seen.first.contains(one)) {
+                inner.poke(one.run);
             }
+            seen.first = first;
         }
     }
     if seen.probed.is_none_or(|at| at.elapsed() >= PROBE) {

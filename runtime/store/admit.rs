@@ -7,13 +7,10 @@ use abide_engine::{Admission, Rates};
 use rusqlite::{OptionalExtension, params};
 
 use super::RunKey;
+use super::places::{Freed, ahead, known, step_aside, window};
 use super::settle::{Settle, give_up, lose};
 use super::spend;
-use super::turnstile::{Known, WINDOW_MS, grown};
 use super::writer::Tx;
-
-/// Who waits and is later than it said by this much is not waited for.
-const LATE_MS: i64 = 5_000;
 
 /// An attempt that needs a place.
 #[derive(Debug, Clone)]
@@ -68,32 +65,43 @@ impl Dealings {
             && self.learnt.is_empty()
     }
 
-    /// Does all of it for `run`, which `owner` works on.
-    pub(crate) fn apply(&self, tx: &Tx<'_>, run: RunKey, owner: i64, now: i64) -> rusqlite::Result<Dealt> {
+    /// Does all of it for `run`, which `owner` works on, and lets go of with this if it `leaves`.
+    pub(crate) fn apply(&self, tx: &Tx<'_>, run: RunKey, owner: i64, leaves: bool) -> rusqlite::Result<Dealt> {
         let mut dealt = Dealt::default();
-        if self.is_empty() {
-            return Ok(dealt);
-        }
+        // The time of the commit and not that of the turn: what lies between may be long, and a request leaves after it.
+        let now = tx.now_ms();
         let mut freed = Vec::new();
         for (name, rates) in &self.learnt {
-            learn(tx, service(tx, name)?, *rates, now)?;
+            let service = service(tx, name)?;
+            learn(tx, service, *rates, now)?;
+            freed.push(Freed { service, named: None, tokens: 0 });
         }
         for settle in &self.settles {
             freed.push(settle.apply(tx, run, now)?);
         }
+        let nobody = |service| Freed { service, named: None, tokens: 0 };
         for step in &self.given_up {
-            freed.extend(give_up(tx, run, Some(step), now)?);
+            freed.extend(give_up(tx, run, Some(step), now)?.into_iter().map(nobody));
         }
         for raise in &self.raises {
             raise.apply(tx, run)?;
         }
         for ask in &self.asks {
-            dealt.answers.push((ask.step.clone(), ask.apply(tx, run, owner, &self.dead, now)?));
+            let (service, answer) = ask.apply(tx, run, owner, &self.dead, now)?;
+            if !matches!(answer, Answered::Queued { .. }) {
+                let (named, tokens) = (Some(ask.admission.rates), ask.admission.most.tokens());
+                freed.push(Freed { service, named, tokens });
+            }
+            dealt.answers.push((ask.step.clone(), answer));
         }
-        freed.sort_unstable();
-        freed.dedup();
-        for service in freed {
-            dealt.poked.extend(first_in_line(tx, service, owner)?);
+        if leaves {
+            freed.extend(step_aside(tx, run)?.into_iter().map(nobody));
+        }
+        // Of what is said of one service, that of somebody who knows its limits counts.
+        freed.sort_by_key(|freed| (freed.service, freed.named.is_none()));
+        freed.dedup_by_key(|freed| freed.service);
+        for freed in freed {
+            dealt.poked.extend(freed.next(tx, owner, &self.dead, now)?);
         }
         Ok(dealt)
     }
@@ -118,43 +126,38 @@ pub(super) fn service(tx: &Tx<'_>, name: &str) -> rusqlite::Result<i64> {
 /// Takes note of limits that an answer has named.
 fn learn(tx: &Tx<'_>, service: i64, rates: Rates, now: i64) -> rusqlite::Result<()> {
     let sql = "UPDATE services SET requests = coalesce(?2, requests), tokens = coalesce(?3, tokens),
-               guessed = iif(?2 IS NULL, guessed, 0), learnt_ms = ?4 WHERE key = ?1";
+               guessed = iif(?2 IS NULL, guessed, 0), learnt_ms = iif(?2 IS NULL, learnt_ms, ?4) WHERE key = ?1";
     tx.conn.prepare_cached(sql)?.execute(params![service, rates.requests, rates.tokens.map(int), now])?;
     Ok(())
 }
 
-/// The runs of this process that wait first at a service, at most two.
-fn first_in_line(tx: &Tx<'_>, service: i64, owner: i64) -> rusqlite::Result<Vec<RunKey>> {
-    let sql = "SELECT run FROM admissions WHERE service = ?1 AND at_ms IS NULL AND owner = ?2
-               ORDER BY priority DESC, id LIMIT 2";
-    tx.conn.prepare_cached(sql)?.query_map([service, owner], |row| row.get(0))?.collect()
-}
-
 impl Ask {
-    fn apply(&self, tx: &Tx<'_>, run: RunKey, owner: i64, dead: &[i64], now: i64) -> rusqlite::Result<Answered> {
-        let service = service(tx, &self.admission.service)?;
+    fn apply(&self, tx: &Tx<'_>, run: RunKey, owner: i64, dead: &[i64], now: i64) -> rusqlite::Result<(i64, Answered)> {
+        let admission = &*self.admission;
+        let service = service(tx, &admission.service)?;
         let place = self.place(tx, run, now)?;
-        if let Some(why) = spend::over(tx, run, &self.admission, now)? {
+        if let Some(why) = spend::over(tx, run, admission, now)? {
             give_up(tx, run, Some(&self.step), now)?;
-            return Ok(Answered::OverBudget { why });
+            return Ok((service, Answered::OverBudget { why }));
         }
-        let known = self.known(tx, service, place, dead, now)?;
+        let mut known = known(tx, service, Some(admission.rates), admission.most.tokens(), now)?;
+        known.ahead = ahead(tx, service, (admission.priority, place), dead, now)?;
         let Some(short) = known.lacks() else {
-            self.enter(tx, service, run, owner, place, Some(now), now + int(self.admission.longest_ms))?;
-            spend::hold(tx, run, &self.admission, now)?;
-            return Ok(Answered::Granted);
+            self.enter(tx, service, run, owner, place, Some(now), now + int(admission.longest_ms))?;
+            spend::hold(tx, run, admission, now)?;
+            return Ok((service, Answered::Granted));
         };
         let window = match short.requests + short.tokens {
             0 => Vec::new(),
             _ => window(tx, service, now)?,
         };
         let until_ms = known.again_at(short, &window);
-        if self.admission.patience_ms.is_some_and(|most| until_ms - now > int(most)) {
+        if admission.patience_ms.is_some_and(|most| until_ms - now > int(most)) {
             give_up(tx, run, Some(&self.step), now)?;
-            return Ok(Answered::TooLong { until_ms });
+            return Ok((service, Answered::TooLong { until_ms }));
         }
         self.enter(tx, service, run, owner, place, None, until_ms)?;
-        Ok(Answered::Queued { until_ms })
+        Ok((service, Answered::Queued { until_ms }))
     }
 
     /// The place in line that this step has. An earlier attempt under way was cut off: nobody knows what became of it.
@@ -174,67 +177,6 @@ impl Ask {
             }
         }
         Ok(place)
-    }
-
-    fn known(&self, tx: &Tx<'_>, service: i64, place: Option<i64>, dead: &[i64], now: i64) -> rusqlite::Result<Known> {
-        let (blocked, learnt): (Option<i64>, Rates) = tx
-            .conn
-            .prepare_cached(
-                "SELECT blocked_until_ms, requests, tokens, guessed, learnt_ms FROM services WHERE key = ?1",
-            )?
-            .query_row([service], |row| {
-                let (requests, guessed): (Option<u32>, bool) = (row.get(1)?, row.get(3)?);
-                let minutes = row.get::<_, Option<i64>>(4)?.map_or(0, |at| (now - at).max(0) / 60_000);
-                let requests = requests.map(|n| if guessed { grown(n, minutes.unsigned_abs()) } else { n });
-                let tokens = row.get::<_, Option<i64>>(2)?.map(i64::unsigned_abs);
-                Ok((row.get(0)?, Rates { requests, tokens, concurrency: None }))
-            })?;
-        let named = self.admission.rates;
-        let rates = Rates {
-            requests: named.requests.or(learnt.requests),
-            tokens: named.tokens.or(learnt.tokens),
-            concurrency: named.concurrency,
-        };
-        let sql = "SELECT count(*), coalesce(sum(tokens), 0), coalesce(sum(outcome = 'answered'), 0) FROM admissions
-                   WHERE service = ?1 AND at_ms > ?2 AND at_ms IS NOT NULL";
-        let (used, answered) = tx.conn.prepare_cached(sql)?.query_row([service, now - WINDOW_MS], |row| {
-            Ok(((count(row.get(0)?), count(row.get(1)?)), count(row.get(2)?)))
-        })?;
-        let sql = "SELECT count(*) FROM admissions WHERE service = ?1 AND due_ms > ?2 AND at_ms IS NOT NULL AND ended_ms IS NULL";
-        let under_way = count(tx.conn.prepare_cached(sql)?.query_row([service, now], |row| row.get(0))?);
-        Ok(Known {
-            now,
-            rates,
-            blocked_until: blocked.unwrap_or(0),
-            under_way,
-            answered,
-            used,
-            ahead: self.ahead(tx, service, place, dead, now)?,
-            tokens: self.admission.most.tokens(),
-        })
-    }
-
-    /// Those who come first, and their tokens.
-    fn ahead(
-        &self,
-        tx: &Tx<'_>,
-        service: i64,
-        place: Option<i64>,
-        dead: &[i64],
-        now: i64,
-    ) -> rusqlite::Result<(u64, u64)> {
-        let sql = "SELECT owner, tokens FROM admissions WHERE service = ?1 AND at_ms IS NULL AND due_ms > ?2
-                   AND (priority > ?3 OR priority = ?3 AND id < ?4)";
-        let mut statement = tx.conn.prepare_cached(sql)?;
-        let priority = self.admission.priority;
-        let mut rows = statement.query(params![service, now - LATE_MS, priority, place.unwrap_or(i64::MAX)])?;
-        let mut ahead = (0_u64, 0_u64);
-        while let Some(row) = rows.next()? {
-            if !dead.contains(&row.get(0)?) {
-                ahead = (ahead.0 + 1, ahead.1.saturating_add(count(row.get(1)?)));
-            }
-        }
-        Ok(ahead)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -273,20 +215,7 @@ impl Ask {
     }
 }
 
-/// The requests that count, the oldest first, with their tokens.
-fn window(tx: &Tx<'_>, service: i64, now: i64) -> rusqlite::Result<Vec<(i64, u64)>> {
-    let sql =
-        "SELECT at_ms, tokens FROM admissions WHERE service = ?1 AND at_ms > ?2 AND at_ms IS NOT NULL ORDER BY at_ms";
-    let mut statement = tx.conn.prepare_cached(sql)?;
-    let rows = statement.query_map([service, now - WINDOW_MS], |row| Ok((row.get(0)?, count(row.get(1)?))))?;
-    rows.collect()
-}
-
 /// As SQLite holds it.
 pub(super) fn int(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
-}
-
-fn count(n: i64) -> u64 {
-    u64::try_from(n).unwrap_or(0)
 }

@@ -278,7 +278,10 @@ impl Job for Append {
         self.begin_children(tx)?;
         self.tell_others(tx)?;
         self.keep_notes(tx)?;
-        self.tail.dealt = self.dealings.apply(tx, self.run, self.owner, self.now_ms)?;
+        let leaves = self.state.as_ref().is_some_and(|state| state.release) && !self.tail.kept;
+        if leaves || !self.dealings.is_empty() {
+            self.tail.dealt = self.dealings.apply(tx, self.run, self.owner, leaves)?;
+        }
         Ok(())
     }
 

@@ -27,6 +27,7 @@ pub(crate) struct Pen {
     checkpoint_at: i32,
     marker: Marker,
     place: Arc<Place>,
+    clock: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// The files are no longer where they were: nothing is written any more.
     gone: Option<HostError>,
 }
@@ -45,9 +46,15 @@ impl From<rusqlite::Error> for GroupError {
 
 impl Pen {
     /// Takes an open connection on this database.
-    pub(crate) fn new(mut conn: Connection, db: &Path, place: Arc<Place>, checkpoint_at: i32) -> Self {
+    pub(crate) fn new(
+        mut conn: Connection,
+        db: &Path,
+        place: Arc<Place>,
+        checkpoint_at: i32,
+        clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    ) -> Self {
         let pages = watch_log(&mut conn);
-        Self { conn, pages, checkpoint_at, marker: Marker::new(db), place, gone: None }
+        Self { conn, pages, checkpoint_at, marker: Marker::new(db), place, clock, gone: None }
     }
 
     /// Commits a group; what each of its jobs may be told.
@@ -75,7 +82,7 @@ impl Pen {
             unsynced: false,
         })?;
         let before = self.pages.swap(UNTOUCHED, Ordering::Relaxed);
-        let results = write(&self.conn, batch, savepoints);
+        let results = write(&self.conn, batch, savepoints, &*self.clock);
         let wrote = self.pages.load(Ordering::Relaxed) != UNTOUCHED;
         if !wrote {
             self.pages.store(before, Ordering::Relaxed);
@@ -152,10 +159,15 @@ impl Pen {
     }
 }
 
-fn write(conn: &Connection, batch: &mut [Queued], savepoints: bool) -> Result<Vec<Result<(), HostError>>, GroupError> {
+fn write(
+    conn: &Connection,
+    batch: &mut [Queued],
+    savepoints: bool,
+    clock: &(dyn Fn() -> i64 + Send + Sync),
+) -> Result<Vec<Result<(), HostError>>, GroupError> {
     patiently(|| conn.prepare_cached("BEGIN IMMEDIATE")?.execute([]))?;
     let last: Option<i64> = conn.prepare_cached("SELECT max(id) FROM log")?.query_row([], |row| row.get(0))?;
-    let tx = Tx::new(conn, last.unwrap_or(0));
+    let tx = Tx::new(conn, last.unwrap_or(0), clock);
     let mut results = Vec::with_capacity(batch.len());
     for job in batch.iter_mut().filter_map(Queued::job) {
         results.push(apply(&tx, job, savepoints)?);

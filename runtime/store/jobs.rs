@@ -105,7 +105,7 @@ impl Job for StartRun {
                 .prepare_cached("INSERT INTO notes (run, status, error, help) VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![key, self.note, error, help])?;
         }
-        let dealt = self.dealings.apply(tx, key, self.owner.unwrap_or(0), self.now_ms)?;
+        let dealt = self.dealings.apply(tx, key, self.owner.unwrap_or(0), false)?;
         self.started = Some(Started::New { key, head, dealt });
         Ok(())
     }
@@ -205,5 +205,10 @@ pub(crate) fn release(tx: &Tx<'_>, which: &str, values: &[&dyn rusqlite::ToSql])
          AND EXISTS (SELECT 1 FROM inbox WHERE inbox.run = heads.run AND body IS NOT NULL)"
     );
     tx.conn.execute(&interrupt, values)?;
+    // Who waited in line keeps the place, and nobody waits for it.
+    let aside = format!(
+        "UPDATE admissions SET due_ms = 0 WHERE at_ms IS NULL AND run IN (SELECT run FROM heads WHERE {which})"
+    );
+    tx.conn.execute(&aside, values)?;
     tx.conn.execute(&format!("UPDATE heads SET owner = NULL WHERE {which}"), values)
 }

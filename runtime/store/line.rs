@@ -1,5 +1,6 @@
 //! Looking at those who wait for services: which of ours may find a place now, which of others are dead, and what was spent. It grants nothing.
 
+use super::places::LATE_MS;
 use super::read::Reader;
 use super::rows::Admitted;
 use super::{RunKey, owner};
@@ -7,9 +8,12 @@ use crate::HostError;
 use crate::report::Spending;
 
 /// Who waits first at a service where a place is free.
-struct First {
-    run: RunKey,
-    owner: i64,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct First {
+    pub(crate) run: RunKey,
+    /// Its place in line, and how many are under way: as long as neither changes, there is nothing new to tell it.
+    place: i64,
+    under_way: i64,
 }
 
 impl Reader {
@@ -20,13 +24,19 @@ impl Reader {
     }
 
     /// The runs of this owner that stand first in line at a service where others have given places back.
-    pub(crate) fn may_go(&self, own: i64, now_ms: i64) -> Result<Vec<RunKey>, HostError> {
-        let sql = "SELECT q.run, q.owner FROM services s JOIN admissions q ON q.id = (
-                       SELECT id FROM admissions WHERE service = s.key AND at_ms IS NULL ORDER BY priority DESC, id LIMIT 1)
-                   WHERE s.concurrency > (SELECT count(*) FROM admissions f WHERE f.service = s.key AND f.due_ms > ?1
-                       AND f.at_ms IS NOT NULL AND f.ended_ms IS NULL)";
-        let first = self.many(sql, &now_ms, |row| Ok(First { run: row.get(0)?, owner: row.get(1)? }))?;
-        Ok(first.into_iter().filter(|first| first.owner == own).map(|first| first.run).collect())
+    pub(crate) fn may_go(&self, own: i64, now_ms: i64) -> Result<Vec<First>, HostError> {
+        let sql = format!(
+            "SELECT q.run, q.id, s.under_way, q.owner FROM (SELECT key, concurrency, (SELECT count(*) FROM admissions
+                 WHERE service = key AND due_ms > ?1 AND at_ms IS NOT NULL AND ended_ms IS NULL) AS under_way
+                 FROM services WHERE concurrency IS NOT NULL AND coalesce(blocked_until_ms, 0) <= ?1) s
+             JOIN admissions q ON q.id = (SELECT id FROM admissions WHERE service = s.key AND at_ms IS NULL
+                 AND due_ms > ?1 - {LATE_MS} ORDER BY priority DESC, id LIMIT 1)
+             WHERE s.concurrency > s.under_way"
+        );
+        let first = self.many(&sql, &now_ms, |row| {
+            Ok((First { run: row.get(0)?, place: row.get(1)?, under_way: row.get(2)? }, row.get::<_, i64>(3)?))
+        })?;
+        Ok(first.into_iter().filter(|(_, owner)| *owner == own).map(|(first, _)| first).collect())
     }
 
     /// The owners that wait in line and are dead: nobody waits for them.

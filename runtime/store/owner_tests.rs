@@ -22,7 +22,7 @@ fn an_owner_file_that_is_cleaned_while_it_is_made_is_made_again() {
         conn.execute_batch("CREATE TABLE owners (file TEXT)").unwrap();
         let cleaner = Owner::lock(&db).unwrap();
         while !over.load(Ordering::SeqCst) {
-            cleaner.clean_strays(&Tx::new(&conn, 0)).unwrap();
+            cleaner.clean_strays(&Tx::new(&conn, 0, &|| 0)).unwrap();
         }
     };
     let dead = std::thread::scope(|threads| {

@@ -7,6 +7,7 @@ use abide_engine::{Admission, Spent};
 use rusqlite::{OptionalExtension, params};
 
 use super::admit::{int, service};
+use super::places::Freed;
 use super::turnstile::WINDOW_MS;
 use super::writer::Tx;
 use super::{RunKey, spend};
@@ -35,8 +36,8 @@ pub(crate) enum Met {
 }
 
 impl Settle {
-    /// Ends the attempt; returns its service.
-    pub(super) fn apply(&self, tx: &Tx<'_>, run: RunKey, now: i64) -> rusqlite::Result<i64> {
+    /// Ends the attempt; returns its service, where a place may be free now.
+    pub(super) fn apply(&self, tx: &Tx<'_>, run: RunKey, now: i64) -> rusqlite::Result<Freed> {
         let service = service(tx, &self.admission.service)?;
         let (outcome, until) = match self.met {
             Met::Answer => ("answered", None),
@@ -46,51 +47,59 @@ impl Settle {
         let used = self.spent.map(|spent| int(spent.tokens()));
         let sql = "UPDATE admissions SET ended_ms = ?4, outcome = ?5, tokens = coalesce(?6, tokens)
                    WHERE run = ?1 AND step = ?2 AND attempt = ?3 AND at_ms IS NOT NULL AND ended_ms IS NULL
-                   RETURNING held_tokens, held_nano";
-        let held = tx
+                   RETURNING held_tokens, held_nano, at_ms";
+        let ended = tx
             .conn
             .prepare_cached(sql)?
             .query_row(params![run, self.step, self.attempt, now, outcome, used], |row| {
-                Ok(spend::Held { tokens: row.get(0)?, nano: row.get(1)? })
+                Ok((spend::Held { tokens: row.get(0)?, nano: row.get(1)? }, row.get(2)?))
             })
             .optional()?;
+        let (held, at) = ended.unwrap_or((spend::Held::default(), now));
         // Only a row that somebody removed by hand is not there; what was spent is spent.
-        spend::charge(tx, run, &self.admission.spender, held.unwrap_or_default(), self.spent)?;
+        spend::charge(tx, run, &self.admission.spender, held, self.spent)?;
         if let Some(until) = until {
-            self.block(tx, service, until, now)?;
+            self.block(tx, service, until, (at, now))?;
         }
         let sql = "DELETE FROM admissions WHERE id IN (SELECT id FROM admissions
                    WHERE service = ?1 AND at_ms < ?2 AND ended_ms IS NOT NULL AND at_ms IS NOT NULL LIMIT ?3)";
         tx.conn.prepare_cached(sql)?.execute([service, now - 2 * WINDOW_MS, SWEPT])?;
-        Ok(service)
+        Ok(Freed { service, named: Some(self.admission.rates), tokens: self.admission.most.tokens() })
     }
 
     /// A rate limit holds for everybody; where nobody has named the limit, it has just shown itself.
-    fn block(&self, tx: &Tx<'_>, service: i64, until: i64, now: i64) -> rusqlite::Result<()> {
+    fn block(&self, tx: &Tx<'_>, service: i64, until: i64, (at, now): (i64, i64)) -> rusqlite::Result<()> {
         let sql = "UPDATE services SET blocked_until_ms = max(coalesce(blocked_until_ms, 0), ?2) WHERE key = ?1";
         tx.conn.prepare_cached(sql)?.execute([service, until])?;
         if self.admission.rates.requests.is_some() {
             return Ok(());
         }
+        // As many as were not refused: those that were cut off were counted, too, and those that left before and are under way still
+        // will be answered, or say otherwise themselves.
         let sql = "UPDATE services SET guessed = 1, learnt_ms = ?3, requests = (
                        SELECT max(1, count(*)) FROM admissions WHERE service = ?1 AND at_ms > ?2 AND at_ms IS NOT NULL
-                       AND outcome = 'answered')
+                       AND (outcome <> 'limited' OR ended_ms IS NULL AND at_ms < ?4))
                    WHERE key = ?1 AND (requests IS NULL OR guessed = 1)";
-        tx.conn.prepare_cached(sql)?.execute([service, now - WINDOW_MS, now])?;
+        tx.conn.prepare_cached(sql)?.execute([service, now - WINDOW_MS, now, at])?;
         Ok(())
     }
 }
 
 /// Closes what is open for a run, or one step of it: what waits leaves the line, what was under way counts as spent. Returns the services
-/// where a place became free.
+/// where others may come forward.
 pub(super) fn give_up(tx: &Tx<'_>, run: RunKey, step: Option<&str>, now: i64) -> rusqlite::Result<Vec<i64>> {
     let sql =
-        "DELETE FROM admissions WHERE run = ?1 AND ended_ms IS NULL AND at_ms IS NULL AND (?2 IS NULL OR step = ?2)";
-    tx.conn.prepare_cached(sql)?.execute(params![run, step])?;
+        "DELETE FROM admissions WHERE run = ?1 AND ended_ms IS NULL AND at_ms IS NULL AND (?2 IS NULL OR step = ?2)
+               RETURNING service";
+    let mut freed: Vec<i64> =
+        tx.conn.prepare_cached(sql)?.query_map(params![run, step], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let sql = "SELECT id FROM admissions WHERE run = ?1 AND ended_ms IS NULL AND (?2 IS NULL OR step = ?2)";
     let ids: Vec<i64> =
         tx.conn.prepare_cached(sql)?.query_map(params![run, step], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    ids.into_iter().map(|id| lose(tx, run, id, now)).collect()
+    for id in ids {
+        freed.push(lose(tx, run, id, now)?);
+    }
+    Ok(freed)
 }
 
 /// An attempt under way whose reply nobody will see: it counts as all that it could have used.

@@ -6,6 +6,8 @@ use abide_engine::Rates;
 pub(super) const WINDOW_MS: i64 = 61_000;
 /// Who waits for a place that somebody else has to give back looks again after this, though it is told before.
 const LOOK_MS: i64 = 15_000;
+/// How many of those that wait are told at once that there is room.
+const MOST_TOLD: u64 = 64;
 /// How many may be under way at a service of which nothing is known yet.
 const UNKNOWN: u64 = 8;
 
@@ -55,6 +57,20 @@ impl Known {
         (short != Short::default()).then_some(short)
     }
 
+    /// How many more requests of this size might go now, as many as are told at once.
+    pub(super) fn room(&self) -> usize {
+        if self.blocked_until > self.now {
+            return 0;
+        }
+        let requests = self.rates.requests.map(|limit| u64::from(limit.max(1)).saturating_sub(self.used.0));
+        // By the tokens that are left, one is tried at least: it may be smaller than it looks.
+        let by_size = |left: u64| if left == 0 { 0 } else { (left / self.tokens.max(1)).max(1) };
+        let tokens = self.rates.tokens.map(|limit| by_size(limit.max(1).saturating_sub(self.used.1)));
+        let places = self.most_at_once().map(|most| most.saturating_sub(self.under_way));
+        let room = [requests, tokens, places].into_iter().flatten().fold(MOST_TOLD, u64::min);
+        usize::try_from(room).unwrap_or(usize::MAX)
+    }
+
     /// A service whose limits nobody knows is not flooded: what it has answered lately may be doubled.
     fn most_at_once(&self) -> Option<u64> {
         let named = self.rates.concurrency.map(|most| u64::from(most.max(1)));
@@ -92,10 +108,11 @@ impl Known {
     }
 }
 
-/// What a limit of requests that a rate limit has shown has grown to: a tenth more each minute.
+/// What a limit of requests that a rate limit has shown has grown to: a tenth more each minute, and one at least.
 pub(super) fn grown(guessed: u32, minutes: u64) -> u32 {
     let factor = 1.1_f64.powi(i32::try_from(minutes.min(200)).unwrap_or(200));
-    (f64::from(guessed.max(1)) * factor).min(f64::from(u32::MAX)) as u32
+    let tenths = (f64::from(guessed.max(1)) * factor).min(f64::from(u32::MAX)) as u32;
+    tenths.max(guessed.max(1).saturating_add(u32::try_from(minutes).unwrap_or(u32::MAX)))
 }
 
 #[cfg(test)]
@@ -155,6 +172,27 @@ mod tests {
     }
 
     #[test]
+    fn as_many_are_told_as_there_is_room_for() {
+        let all = rates(Some(50), Some(1_000), Some(7));
+        for (rates, used, under_way, blocked_until, expected) in [
+            (all, (0, 0), 0, 0, 7),
+            (all, (0, 0), 5, 0, 2),
+            (all, (0, 0), 9, 0, 0),
+            (all, (48, 0), 0, 0, 2),
+            (all, (60, 0), 0, 0, 0),
+            (all, (0, 700), 0, 0, 3),
+            (all, (0, 950), 0, 0, 1),
+            (all, (0, 1_000), 0, 0, 0),
+            (all, (0, 0), 0, 2_000_000, 0),
+            (rates(Some(1_000), None, None), (0, 0), 0, 0, 64),
+            (rates(None, None, None), (9, 0), 1_999, 0, 1),
+        ] {
+            let known = Known { blocked_until, under_way, used, ..known(rates) };
+            assert_eq!(known.room(), expected, "{known:?}");
+        }
+    }
+
+    #[test]
     fn a_block_holds_for_all() {
         let known = Known { blocked_until: 1_120_000, ..known(Rates::default()) };
         let short = known.lacks().unwrap_or_default();
@@ -164,6 +202,7 @@ mod tests {
     #[test]
     fn a_guess_grows_slowly() {
         assert_eq!((grown(100, 0), grown(100, 1), grown(0, 0)), (100, 110, 1));
+        assert_eq!((grown(1, 1), grown(1, 5), grown(4, 1)), (2, 6, 5));
         assert!(grown(100, 10_000) > 1_000_000);
     }
 }

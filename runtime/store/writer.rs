@@ -39,12 +39,18 @@ pub(crate) trait Job: Send {
 pub(crate) struct Tx<'a> {
     pub(crate) conn: &'a Connection,
     next_log: Cell<i64>,
+    clock: &'a (dyn Fn() -> i64 + Send + Sync),
 }
 
 impl<'a> Tx<'a> {
     /// `last` is the newest row of the log.
-    pub(super) fn new(conn: &'a Connection, last: i64) -> Self {
-        Self { conn, next_log: Cell::new(last + 1) }
+    pub(super) fn new(conn: &'a Connection, last: i64, clock: &'a (dyn Fn() -> i64 + Send + Sync)) -> Self {
+        Self { conn, next_log: Cell::new(last + 1), clock }
+    }
+
+    /// Unix milliseconds, within the transaction.
+    pub(crate) fn now_ms(&self) -> i64 {
+        (self.clock)()
     }
 
     /// The id of the next row of the log.

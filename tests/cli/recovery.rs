@@ -105,6 +105,37 @@ fn a_rate_limit_is_not_waited_for_if_told_so() {
     project.abide(&["resume"]).is(0).says("no run is interrupted or due");
 }
 
+/// Whatever status and body a provider wraps it in: nobody waits for money to come, and one call is enough to know.
+#[test]
+fn a_spent_quota_parks_at_once_with_the_providers_words() {
+    let openai = json!({"error": {"message": "You exceeded your current quota, please check your plan.",
+        "type": "insufficient_quota", "param": null, "code": "insufficient_quota"}});
+    let anthropic = json!({"type": "error", "error": {"type": "rate_limit_error",
+        "message": "This workspace has reached its spend limit for November.",
+        "details": {"error_code": "enforced_spend_limit_reached"}}});
+    for (provider, refusal, words) in [
+        ("openai", openai, "You exceeded your current quota, please check your plan."),
+        ("anthropic", anthropic, "This workspace has reached its spend limit for November."),
+    ] {
+        let model = Model::new(move |_, _| Say::Status(429, refusal.clone(), vec![("Retry-After", "1")]));
+        let project = Project::new(&model);
+        project.write(".mcp.json", "{}");
+        let settings =
+            format!("[models.local]\nprovider = \"{provider}\"\nbase_url = \"{}\"\nmodel = \"m\"\n", model.base_url);
+        project.write("abide.toml", &settings);
+        project.abide(&["run", "helper.md", "go", "--id", "r"]).is(3).says(words);
+        let run = project.show("r")["run"].clone();
+        assert_eq!(
+            (&run["status"], &run["waiting_for"], &run["until_ms"]),
+            (&json!("waiting"), &json!("quota"), &json!(null))
+        );
+        assert!(run["error"].as_str().unwrap().contains(words), "{run}");
+        assert_eq!(model.count(), 1, "{provider}: it is asked once");
+        project.abide(&["resume", "r"]).is(3).says(words);
+        assert_eq!(model.count(), 2, "{provider}: whoever resumes it has it asked once more");
+    }
+}
+
 #[test]
 fn ctrl_c_lets_go_of_a_run_that_can_be_resumed() {
     let model = Model::new(|n, _| if n == 0 { Say::Held("too late") } else { Say::Text("resumed") });

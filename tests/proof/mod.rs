@@ -11,6 +11,7 @@ mod mutants;
 mod owners;
 mod power;
 mod programs;
+mod quota;
 mod secrets;
 mod upgrades;
 mod vfs;

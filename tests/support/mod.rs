@@ -1,6 +1,7 @@
 //! What integration tests stand on: a scripted model over HTTP, a small MCP server, and a project in a temporary folder. All
 //! on this machine, without node or python.
 
+pub mod agent;
 pub mod mcp;
 pub mod model;
 pub mod project;

@@ -2,9 +2,10 @@
 
 use super::Mutant;
 use super::hostile_rows::{HOSTILE, SECRETS};
+use super::quota_rows::QUOTA;
 
 /// All lists.
-pub(super) const TABLE: &[&[Mutant]] = &[BOUNDARIES, PROGRAMS, POWER, DOUBT, UPGRADES, KILLS, HOSTILE, SECRETS];
+pub(super) const TABLE: &[&[Mutant]] = &[BOUNDARIES, PROGRAMS, POWER, DOUBT, UPGRADES, KILLS, QUOTA, HOSTILE, SECRETS];
 
 const BOUNDARIES: &[Mutant] = &[Mutant {
     name: "chain-from-nothing",

@@ -1,0 +1,33 @@
+//! The mutants of the limits that all runs share, and the proofs that must catch them. It runs nothing.
+
+use super::Mutant;
+
+pub(super) const QUOTA: &[Mutant] = &[
+    Mutant {
+        name: "half-a-minute",
+        file: "runtime/store/places.rs",
+        from: "query_row([service, now - WINDOW_MS], |row| {",
+        to: "query_row([service, now - if MUTANT { WINDOW_MS / 2 } else { WINDOW_MS }], |row| {",
+        proof: "proof::quota::a_limit_holds",
+        count: None,
+    },
+    Mutant {
+        name: "forget-requests-that-a-kill-cut-off",
+        file: "runtime/store/settle.rs",
+        from: "        .query_row(params![id, now], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;\n",
+        to: "        .query_row(params![id, now], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+    if MUTANT {
+        tx.conn.execute(\"UPDATE admissions SET at_ms = 0 WHERE id = ?1\", [id])?;
+    }\n",
+        proof: "proof::quota::a_limit_holds",
+        count: None,
+    },
+    Mutant {
+        name: "tell-nobody-of-room",
+        file: "runtime/store/places.rs",
+        from: "self.named, self.tokens, now)?.room();",
+        to: "self.named, self.tokens, now)?.room() * usize::from(!MUTANT);",
+        proof: "proof::quota::a_limit_that_nobody",
+        count: None,
+    },
+];
