@@ -17,7 +17,7 @@ use crate::agent_text::{Sessions, Told, foreign};
 use crate::ask::Models;
 use crate::model::ModelConfig;
 use crate::tools::{Policy, ToolCall, ToolSpec};
-use crate::wire::{Prompt, Reply, ToolDecl, Turn, Usage};
+use crate::wire::{Prompt, Reply, ToolChoice, ToolDecl, Turn, Usage};
 
 /// The key of a call's `_meta` under which a server finds the step's idempotency key.
 const IDEMPOTENCY_KEY: &str = "io.abide/idempotency-key";
@@ -47,6 +47,9 @@ pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: String) -> Result<
             conclude(&mut prompt);
         }
         let (reply, model) = models.ask(ctx, agent, &mut prompt).await?;
+        if prompt.tool_choice == ToolChoice::Required {
+            prompt.tool_choice = ToolChoice::Auto;
+        }
         usage += reply.usage;
         match decide(&reply, &tools, last) {
             Move::End => {
@@ -113,6 +116,7 @@ impl Conversation<'_> {
             system: (!instructions.is_empty()).then(|| instructions.to_owned()),
             turns: vec![input.into()],
             tools: tools.iter().map(decl).collect(),
+            tool_choice: self.agent.tool_choice,
             ..Prompt::default()
         }
     }
