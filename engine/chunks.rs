@@ -1,5 +1,5 @@
 //! Payloads as references to content-addressed chunks, so that a journal stays linear in what was said (DESIGN rule 12).
-//! It never looks at what a payload means: long strings and growing arrays are found in its JSON text alone.
+//! It never looks at what a payload means: long strings, objects and growing arrays are found in its JSON text alone.
 
 use std::collections::HashMap;
 
@@ -41,7 +41,7 @@ pub enum Part {
 /// The body of a chunk.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Chunk {
-    /// A JSON string literal, quotes included.
+    /// The text of a string, quotes included, or of an object.
     #[serde(rename = "s")]
     Literal(Json),
     /// The first elements of an array: hex hash of them, and their text in parts.
@@ -171,7 +171,7 @@ impl ChunkTable {
     }
 }
 
-/// The content address of a string literal.
+/// The content address of a string's or an object's text.
 pub(crate) fn literal_hash(text: &str) -> [u8; 16] {
     let mut out = [0; 16];
     out.copy_from_slice(&blake3::hash(text.as_bytes()).as_bytes()[..16]);

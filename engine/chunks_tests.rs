@@ -68,6 +68,53 @@ fn a_tool_result_sent_back_to_the_model_is_not_stored_again() {
     assert!(second * 20 < first, "{second} after {first}");
 }
 
+/// Bytes that an encoded value adds to a journal.
+fn cost(table: &mut ChunkTable, value: &Value) -> usize {
+    let payload = table.encode(raw(value));
+    assert_eq!(table.decode(&payload).unwrap().get(), value.to_string());
+    serde_json::to_string(&payload).unwrap().len() + serde_json::to_string(&table.take_fresh()).unwrap().len()
+}
+
+#[test]
+fn what_a_model_said_goes_back_to_it_as_a_reference() {
+    let call = |n: u32| json!({"id": format!("call-{n}"), "name": "books_read", "arguments": "{\"chapter\":1,\"whole\":true}", "type": "function"});
+    let said = |n: u32| json!({"role": "assistant", "content": "I read on.", "tool_calls": [call(n)], "extra": {"deep": [1, "]}"]}});
+    let blocks = |n: u32| json!([{"type": "text", "text": "I read on, and it is quite a lot."}, call(n)]);
+    let request = |messages: &[Value]| json!({"messages": messages, "model": "m", "tool_choice": "auto", "seed": 1, "top_p": 0.25});
+    for answer in [
+        |_: &Value, said: Value| json!({"choices": [{"index": 0, "message": said, "finish_reason": "tool_calls"}], "id": "c", "usage": {"n": 1}}),
+        |blocks: &Value, _| json!({"content": blocks, "id": "c", "model": "m", "stop_reason": "tool_use", "usage": {"n": 1}, "x": "x".repeat(60)}),
+    ] {
+        let (mut table, mut messages) =
+            (ChunkTable::default(), vec![json!({"role": "system", "content": "s".repeat(99)}), json!("?".repeat(99))]);
+        for n in 0..6 {
+            cost(&mut table, &answer(&blocks(n), said(n)));
+            let whole = answer(&blocks(n), said(n)).get("choices").is_some();
+            messages.push(if whole { said(n) } else { json!({"role": "assistant", "content": blocks(n)}) });
+            let costs = cost(&mut table, &request(&messages));
+            // A hash, and a few numbers: neither the message nor what stands beside the messages comes again.
+            assert!(n < 2 || costs < 130, "turn {n}: {costs} bytes");
+        }
+    }
+}
+
+#[test]
+fn a_table_that_was_read_goes_on_as_the_one_that_was_written() {
+    let mut written = ChunkTable::default();
+    let mut messages = Vec::new();
+    for n in 0..12 {
+        messages.extend([message(n), json!({"role": "user", "content": [{"type": "text", "text": "y".repeat(40 + n)}, {"n": n, "more": "z".repeat(50)}]})]);
+        let request = raw(&json!({"messages": messages, "model": "a model with a long name", "n": [n]}));
+        let mut read = ChunkTable::default();
+        read.learn(serde_json::from_str(&serde_json::to_string(&written.bodies).unwrap()).unwrap());
+        let text = |table: &mut ChunkTable| {
+            let payload = table.encode(request.clone());
+            serde_json::to_string(&(payload, table.take_fresh())).unwrap()
+        };
+        assert_eq!(text(&mut read), text(&mut written), "turn {n}");
+    }
+}
+
 #[test]
 fn damaged_references_are_errors() {
     let mut table = ChunkTable::default();

@@ -10,11 +10,33 @@ use crate::{Effect, Error, ErrorKind, Parked};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retry {
     /// Attempts in all, the first included; `None` for as long as it takes. Waits for a rate limit do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
     /// The wait after the first failure, in milliseconds; it doubles with each further one.
+    #[serde(default = "first_ms", skip_serializing_if = "is_first_ms")]
     pub first_ms: u64,
     /// The longest wait, in milliseconds.
+    #[serde(default = "longest_ms", skip_serializing_if = "is_longest_ms")]
     pub longest_ms: u64,
+}
+
+// A journal does not say again and again what is so without a word.
+fn first_ms() -> u64 {
+    Retry::default().first_ms
+}
+
+fn longest_ms() -> u64 {
+    Retry::default().longest_ms
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_first_ms(ms: &u64) -> bool {
+    *ms == first_ms()
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_longest_ms(ms: &u64) -> bool {
+    *ms == longest_ms()
 }
 
 impl Default for Retry {

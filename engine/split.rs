@@ -1,4 +1,5 @@
-//! Splits JSON text into parts: long string literals and the known beginnings of arrays become chunks. It never changes a byte.
+//! Splits JSON text into parts: long strings, objects of a few hundred bytes and the known beginnings of arrays become chunks. It never changes a
+//! byte.
 
 use crate::chunks::{Chunk, ChunkTable, Part, literal_hash};
 use crate::hex;
@@ -7,14 +8,23 @@ use crate::hex;
 const LITERAL: usize = 128;
 /// An array shorter than this stays in the text around it.
 const ARRAY: usize = 256;
+/// The same for one of objects, such as the blocks of a model's answer, which go back to it as they are.
+const BLOCKS: usize = 128;
+/// Text beside an array that has grown is likely to come again: from this length on it is a chunk.
+const BESIDE: usize = 32;
+/// Objects of these lengths without a long string are chunks: a model's answer holds its message, and so does each request after it.
+const OBJECT: std::ops::RangeInclusive<usize> = 80..=2_048;
 /// Arrays nested deeper than this are text: a conversation's messages lie at depth 1 or 2.
 const DEPTH: usize = 6;
 
 /// Splits the compact JSON text of one value.
 pub(crate) fn split(text: &str, table: &mut ChunkTable) -> Vec<Part> {
-    let mut splitter = Splitter { text, table, parts: Vec::new(), text_from: 0 };
+    let mut splitter = Splitter { text, table, parts: Vec::new(), text_from: 0, frame: 0, has_grown: false };
     splitter.walk(0, text.len(), 0);
     splitter.flush(text.len());
+    if splitter.has_grown {
+        splitter.share_text();
+    }
     splitter.parts
 }
 
@@ -23,6 +33,10 @@ struct Splitter<'a> {
     table: &'a mut ChunkTable,
     parts: Vec<Part>,
     text_from: usize,
+    /// Where an object starts that is only the frame of what is said: the value itself, or the one element of an array.
+    frame: usize,
+    /// An array of this value goes on where a known one ended.
+    has_grown: bool,
 }
 
 impl Splitter<'_> {
@@ -44,7 +58,7 @@ impl Splitter<'_> {
         while at < to {
             match self.text.as_bytes()[at] {
                 b'"' => {
-                    let end = end_of_string(self.text, at);
+                    let end = end_of_string(self.text.as_bytes(), at);
                     if end - at >= LITERAL {
                         let number = self.literal(at, end);
                         self.put_chunk(at, end, number);
@@ -52,13 +66,34 @@ impl Splitter<'_> {
                     at = end;
                 }
                 b'[' if depth < DEPTH => {
-                    let end = end_of_value(self.text, at);
-                    if end - at >= ARRAY {
+                    let end = end_of_value(self.text.as_bytes(), at);
+                    if is_long_array(self.text, at, end) {
                         self.array(at, end, depth);
                     }
                     at = end;
                 }
+                b'{' if at != self.frame => match end_of_chunk(self.text, at) {
+                    Some(end) => {
+                        let number = self.literal(at, end);
+                        self.put_chunk(at, end, number);
+                        at = end;
+                    }
+                    None => at += 1,
+                },
                 _ => at += 1,
+            }
+        }
+    }
+
+    /// The text around what has grown: of a request all but its messages.
+    fn share_text(&mut self) {
+        for part in &mut self.parts {
+            let Part::Text(text) = part else { continue };
+            if text.len() >= BESIDE {
+                let hash = literal_hash(text);
+                let known = self.table.find(&hash);
+                let add = || Chunk::Prefix(hex::encode(&hash), vec![Part::Text(text.clone())]);
+                *part = Part::Chunk(known.unwrap_or_else(|| self.table.add(hash, add())));
             }
         }
     }
@@ -78,7 +113,7 @@ impl Splitter<'_> {
 
     /// The longest beginning of the array that is already a chunk, then the rest; both together become a new chunk.
     fn array(&mut self, from: usize, to: usize, depth: usize) {
-        let ends = ends_of_elements(self.text, from + 1, to - 1);
+        let ends = ends_of_elements(self.text.as_bytes(), from + 1, to - 1);
         let mut hash = [0_u8; 16];
         let mut known = None;
         let mut start = from + 1;
@@ -95,6 +130,13 @@ impl Splitter<'_> {
             self.put_chunk(from + 1, end, number);
             return;
         }
+        // One element says nothing of what grows, and the chunk of a beginning has its price.
+        if ends.len() == 1 {
+            self.frame = from + 1;
+            self.walk(from + 1, to - 1, depth + 1);
+            return;
+        }
+        self.has_grown |= known.is_some();
         let outer = std::mem::take(&mut self.parts);
         let outer_from = std::mem::replace(&mut self.text_from, from + 1);
         if let Some((_, end, number)) = known {
@@ -119,8 +161,7 @@ fn prefix_hash(before: &[u8; 16], element: &str) -> [u8; 16] {
 }
 
 /// The position behind the string literal that starts at `at`.
-fn end_of_string(text: &str, at: usize) -> usize {
-    let bytes = text.as_bytes();
+fn end_of_string(bytes: &[u8], at: usize) -> usize {
     let mut i = at + 1;
     while i < bytes.len() {
         match bytes[i] {
@@ -132,14 +173,55 @@ fn end_of_string(text: &str, at: usize) -> usize {
     bytes.len()
 }
 
+/// The position behind the object that starts at `at`, if that is a chunk.
+fn end_of_chunk(text: &str, at: usize) -> Option<usize> {
+    let near = text.as_bytes().get(..text.len().min(at + OBJECT.end()))?;
+    let (mut i, mut depth) = (at, 0_usize);
+    while let Some(byte) = near.get(i) {
+        match byte {
+            b'"' => {
+                // However long the string is, no more of it is looked at.
+                let end = end_of_string(near.get(..near.len().min(i + LITERAL))?, i);
+                if end - i >= LITERAL {
+                    return None;
+                }
+                i = end;
+                continue;
+            }
+            // A list in it is known by itself.
+            b'[' => {
+                let end = end_of_value(near, i);
+                if is_long_array(text, i, end) && ends_of_elements(near, i + 1, end - 1).len() > 1 {
+                    return None;
+                }
+            }
+            b'{' => depth += 1,
+            b'}' => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    return OBJECT.contains(&(i + 1 - at)).then_some(i + 1);
+                }
+            }
+            _ => {}
+        }
+        i += 1;
+    }
+    None
+}
+
+/// Is the array between these positions, brackets included, worth a chunk?
+fn is_long_array(text: &str, from: usize, to: usize) -> bool {
+    let of_objects = text.as_bytes().get(from + 1) == Some(&b'{');
+    to - from >= if of_objects { BLOCKS } else { ARRAY }
+}
+
 /// The position behind the array or object that starts at `at`.
-fn end_of_value(text: &str, at: usize) -> usize {
-    let bytes = text.as_bytes();
+fn end_of_value(bytes: &[u8], at: usize) -> usize {
     let (mut i, mut depth) = (at, 0_usize);
     while i < bytes.len() {
         match bytes[i] {
             b'"' => {
-                i = end_of_string(text, i);
+                i = end_of_string(bytes, i);
                 continue;
             }
             b'[' | b'{' => depth += 1,
@@ -157,13 +239,12 @@ fn end_of_value(text: &str, at: usize) -> usize {
 }
 
 /// The end of each element between the brackets of an array.
-fn ends_of_elements(text: &str, from: usize, to: usize) -> Vec<usize> {
-    let bytes = text.as_bytes();
+fn ends_of_elements(bytes: &[u8], from: usize, to: usize) -> Vec<usize> {
     let (mut ends, mut i) = (Vec::new(), from);
     while i < to {
         match bytes[i] {
-            b'"' => i = end_of_string(text, i),
-            b'[' | b'{' => i = end_of_value(text, i),
+            b'"' => i = end_of_string(bytes, i),
+            b'[' | b'{' => i = end_of_value(bytes, i),
             b',' => {
                 ends.push(i);
                 i += 1;

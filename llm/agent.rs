@@ -15,7 +15,7 @@ use crate::model::ModelConfig;
 use crate::redact::Redactor;
 use crate::secret::Vars;
 use crate::tools::Tools;
-use crate::wire::{Output, Stop, Usage};
+use crate::wire::{Output, Stop, ToolChoice, Usage};
 
 /// Turns of an agent that does not say how many.
 const MAX_TURNS: u32 = 10;
@@ -79,6 +79,9 @@ pub struct Agent {
     /// Who of those that wait for one provider goes first: the higher number.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub priority: i32,
+    /// May, must or must not it call a tool? What it must, it must in its first turn alone, else it would never come to an end.
+    #[serde(default, skip_serializing_if = "is_auto")]
+    pub tool_choice: ToolChoice,
     /// How often one call is made with nothing new in between; after that the model is told instead.
     #[serde(default = "identical_calls")]
     pub identical_calls: u32,
@@ -141,6 +144,7 @@ impl Agent {
             budget: Limit::default(),
             run_budget: Limit::default(),
             priority: 0,
+            tool_choice: ToolChoice::Auto,
         }
     }
 
@@ -210,6 +214,12 @@ impl Agent {
         Self { priority, ..self }
     }
 
+    /// May, must (in its first turn) or must not it call a tool?
+    #[must_use]
+    pub fn tool_choice(self, tool_choice: ToolChoice) -> Self {
+        Self { tool_choice, ..self }
+    }
+
     /// Runs it on `input`, in a scope of its name; awaited it gives a `Result<Answer>`. Every call of the model and of a
     /// tool is a step.
     ///
@@ -258,6 +268,11 @@ fn texts<S: Into<String>>(texts: impl IntoIterator<Item = S>) -> Vec<String> {
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(n: &i32) -> bool {
     *n == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_auto(choice: &ToolChoice) -> bool {
+    *choice == ToolChoice::Auto
 }
 
 fn max_turns() -> u32 {

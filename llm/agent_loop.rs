@@ -21,7 +21,7 @@ use crate::model::ModelConfig;
 use crate::observe;
 use crate::structured;
 use crate::tools::{Policy, ToolCall, ToolSpec};
-use crate::wire::{Output, Prompt, Reply, Stop, ToolDecl, Turn, Usage};
+use crate::wire::{Output, Prompt, Reply, Stop, ToolChoice, ToolDecl, Turn, Usage};
 
 /// The key of a call's `_meta` under which a server finds the step's idempotency key.
 const IDEMPOTENCY_KEY: &str = "io.abide/idempotency-key";
@@ -51,6 +51,9 @@ pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: Input) -> Result<A
             conclude(&mut prompt);
         }
         let (reply, model) = models.ask(ctx, agent, &mut prompt).await?;
+        if prompt.tool_choice == ToolChoice::Required {
+            prompt.tool_choice = ToolChoice::Auto;
+        }
         usage += reply.usage;
         if let Some(output) = &agent.output
             && is_answer(&reply, output, &tools)
@@ -149,6 +152,7 @@ impl Conversation<'_> {
             turns: vec![Turn::User(input.parts())],
             output: self.agent.output.clone(),
             tools: tools.iter().map(decl).collect(),
+            tool_choice: self.agent.tool_choice,
             ..Prompt::default()
         }
     }

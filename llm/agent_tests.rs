@@ -58,6 +58,23 @@ fn two_calls_of_a_turn_run_in_parallel_and_are_told_in_order() {
 }
 
 #[test]
+fn a_tool_is_required_in_the_first_turn_alone() {
+    let replies = vec![calls(&[("fs_read", "{}")]), says("Done.")];
+    let mut script = Script::new(vec![spec("fs_read", Policy::Allow)], replies);
+    for (choice, first, second) in [
+        (ToolChoice::Auto, json!("auto"), json!("auto")),
+        (ToolChoice::Required, json!("required"), json!("auto")),
+        (ToolChoice::None, Value::Null, Value::Null),
+    ] {
+        script.agent = script.agent.tool_choice(choice);
+        let sim = script.survives();
+        let seen = sim.seen.lock().unwrap();
+        let said: Vec<&Value> = seen.asked.iter().map(|(_, body)| &body["tool_choice"]).collect();
+        assert_eq!(said, [&first, &second], "{choice:?}");
+    }
+}
+
+#[test]
 fn equal_calls_of_a_turn_are_told_apart() {
     let twice = calls(&[("fs_append", "{}"), ("fs_append", "{}")]);
     let sim = Script::new(vec![spec("fs_append", Policy::Allow)], vec![twice, says("Done.")]).survives();

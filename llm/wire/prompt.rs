@@ -188,7 +188,8 @@ pub struct ToolDecl {
 }
 
 /// May the model call tools in this turn?
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ToolChoice {
     /// As it likes.
     #[default]

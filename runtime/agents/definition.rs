@@ -44,6 +44,7 @@ impl AgentRun {
         let limits = project.limits();
         (agent.calls_per_turn, agent.identical_calls) = (limits.calls_per_turn, limits.identical_calls);
         (agent.budget, agent.run_budget, agent.priority) = (def.budget, project.budget(), def.priority);
+        agent.tool_choice = def.tool_choice;
         project.check_prices(&agent)?;
         // What the files say is pinned whole; what of it holds depends on consent, which may still be given.
         let all = project.consented()?.to_everything();

@@ -94,7 +94,10 @@ pub(crate) fn next(report: &Report, hints: &Hints) -> Vec<String> {
             lines.push(format!("or for this once: {}", hints.command(&["resume", id, "--trust"])));
         }
         Some("credentials") => lines.push(format!("set a valid key, then: {}", hints.command(&["resume", id]))),
-        Some("quota" | "budget") => lines.push(format!("when there is more: {}", hints.command(&["resume", id]))),
+        Some("quota") => lines.push(format!("when there is more: {}", hints.command(&["resume", id]))),
+        Some("budget") => {
+            lines.push(format!("raise it, and go on: {}", hints.command(&["resume", id, "--budget", "+AMOUNT"])));
+        }
         Some("timer" | "rate_limit" | "child") if run.owner_pid.is_none() => {
             lines.push(format!("go on: {}", hints.command(&["resume", id])));
         }
@@ -136,6 +139,7 @@ mod tests {
         for (waiting_for, expected) in [
             ("trust", "abide trust r1"),
             ("credentials", "set a valid key, then: abide resume r1"),
+            ("budget", "abide resume r1 --budget +AMOUNT"),
             ("rate_limit", "go on: abide resume r1"),
         ] {
             let mut waits = report("waiting", &[]);

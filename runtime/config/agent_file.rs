@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use abide_llm::{Limit, ToolFilter};
+use abide_llm::{Limit, ToolChoice, ToolFilter};
 use abide_mcp::ServerConfig;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,9 @@ pub struct AgentDef {
     /// `priority`: who of those that wait for one provider goes first, the higher number; 0 without it.
     #[serde(default)]
     pub priority: i32,
+    /// `tool_choice` (or `toolChoice`): `auto`, `required` (in its first turn it must call a tool) or `none`; `auto` without it.
+    #[serde(default)]
+    pub tool_choice: ToolChoice,
     /// `skills`, kept for those who can use them.
     pub skills: Vec<String>,
     /// The file.
@@ -81,6 +84,7 @@ impl AgentDef {
             max_turns: front.max_turns()?,
             budget: front.budget()?,
             priority: front.priority()?,
+            tool_choice: front.tool_choice()?,
             skills: front.list("skills")?.unwrap_or_default(),
             path: path.to_path_buf(),
             origin,
@@ -99,7 +103,7 @@ impl AgentDef {
 }
 
 /// Keys that mean something here, each with a line that sets it.
-const KEYS: [(&str, &str); 14] = [
+const KEYS: [(&str, &str); 16] = [
     ("name", "name: researcher"),
     ("description", "description: Finds facts"),
     ("model", "model: sonnet"),
@@ -113,6 +117,8 @@ const KEYS: [(&str, &str); 14] = [
     ("max_tokens", "max_tokens: 100000"),
     ("max_time_s", "max_time_s: 600"),
     ("priority", "priority: 5"),
+    ("tool_choice", "tool_choice: required"),
+    ("toolChoice", "toolChoice: required"),
     ("skills", "skills: [review]"),
 ];
 
@@ -285,6 +291,21 @@ impl Front {
                 _ => None,
             }
             .ok_or_else(|| Self::wrong("priority", node, "a whole number")),
+        }
+    }
+
+    fn tool_choice(&self) -> Result<ToolChoice, ConfigError> {
+        let key = self.either("tool_choice", "toolChoice")?;
+        let Some(word) = self.text(key)? else { return Ok(ToolChoice::Auto) };
+        match word.as_str() {
+            "auto" => Ok(ToolChoice::Auto),
+            "required" => Ok(ToolChoice::Required),
+            "none" => Ok(ToolChoice::None),
+            _ => {
+                let at = self.node(key).map_or(&self.file, |node| &node.at);
+                let problem = format!("`{key}` must be auto, required or none, and it is `{word}`");
+                Err(ConfigError::invalid(at, problem, "write it like this: tool_choice: required"))
+            }
         }
     }
 

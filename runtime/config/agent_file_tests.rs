@@ -41,6 +41,26 @@ fn the_designs_example_reads_as_it_says() {
 }
 
 #[test]
+fn a_tool_may_be_asked_for() {
+    for (yaml, choice) in [
+        ("name: a", ToolChoice::Auto),
+        ("tool_choice: auto", ToolChoice::Auto),
+        ("tool_choice: required", ToolChoice::Required),
+        ("toolChoice: none", ToolChoice::None),
+    ] {
+        assert_eq!(front(yaml).tool_choice, choice, "{yaml}");
+    }
+    for (yaml, says) in [
+        ("tool_choice: any", "`tool_choice` must be auto, required or none, and it is `any`"),
+        ("tool_choice: [required]", "`tool_choice` must be text"),
+        ("tool_choice: none\ntoolChoice: none", "both are set"),
+    ] {
+        let error = parse(&format!("---\n{yaml}\n---\nDo it.")).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+#[test]
 fn a_file_as_claude_code_writes_it_is_read_unchanged() {
     let agent = front(
         "name: code-reviewer\ndescription: Use this agent when: you're done. Examples: <example>user: \"ok\" #1\\n</example>\n\

@@ -87,6 +87,14 @@ pub enum ConfigError {
         /// What to put where.
         help: String,
     },
+    /// A budget in money, and a model whose price nobody knows.
+    #[error("{problem}")]
+    Price {
+        /// Which model.
+        problem: String,
+        /// What to put where.
+        help: String,
+    },
     /// Configuration refers to something that is not there, or that abide cannot do.
     #[error("{problem}")]
     Unresolved {
@@ -139,6 +147,7 @@ impl ConfigError {
             Self::Unreadable { .. } => "config_unreadable",
             Self::Unwritable { .. } => "config_unwritable",
             Self::Model { .. } => "model_unknown",
+            Self::Price { .. } => "price_unknown",
             Self::Unresolved { .. } => "config_unresolved",
             Self::NoSuchAgent { .. } => "agent_not_found",
             Self::Input { .. } => "input_unreadable",
@@ -161,6 +170,7 @@ impl ConfigError {
         match self {
             Self::Invalid { help, .. }
             | Self::Model { help, .. }
+            | Self::Price { help, .. }
             | Self::Unresolved { help, .. }
             | Self::NoSuchAgent { help, .. }
             | Self::Input { help, .. } => help.clone(),

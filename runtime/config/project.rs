@@ -93,7 +93,7 @@ impl Project {
         let all = agent.model.iter().flat_map(|model| std::iter::once(model).chain(&model.fallback));
         match all.into_iter().find(|model| !model.has_price(&vars)) {
             None => Ok(()),
-            Some(model) => Err(ConfigError::Model {
+            Some(model) => Err(ConfigError::Price {
                 problem: format!(
                     "nobody knows the price of model `{}` at its address, so max_cost_usd cannot be kept",
                     model.model

@@ -1,7 +1,9 @@
 //! The binary as its users call it: words in, exit codes and documents out, against a scripted model and a small MCP server.
 
 mod bad_input;
+mod budgets;
 mod doubt;
+mod fallback;
 mod life;
 mod people;
 mod recovery;

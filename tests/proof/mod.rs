@@ -6,6 +6,7 @@ mod doubt;
 mod errors;
 mod hostile;
 mod kills;
+mod linear;
 mod mutants;
 #[cfg(unix)]
 mod owners;

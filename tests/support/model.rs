@@ -21,6 +21,8 @@ pub enum Say {
     Calls(Vec<(&'static str, Value)>),
     /// A refusal.
     Status(u16, Value, Vec<(&'static str, &'static str)>),
+    /// A body as it is, in whatever wire.
+    Body(Value),
     /// Something that is no reply.
     Garbage(&'static str),
     /// Nothing, until the test opens the gate; then the text.
@@ -110,6 +112,7 @@ fn serve(stream: TcpStream, script: &dyn Fn(usize, &Asked) -> Say, shared: &Shar
         Say::Text(text) => (200, vec![], reply(json!({"role": "assistant", "content": text}), "stop")),
         Say::Calls(calls) => (200, vec![], reply(message(n, &calls), "tool_calls")),
         Say::Status(status, body, headers) => (status, headers, body.to_string()),
+        Say::Body(body) => (200, vec![], body.to_string()),
         Say::Garbage(text) => (200, vec![], text.to_owned()),
         Say::Held(text) => {
             let state = shared.state.lock().unwrap();
