@@ -30,9 +30,11 @@ impl Assemble for Responses {
                 }
             }
             "response.output_item.done" => {
-                let index = event.get("output_index").and_then(Value::as_u64).ok_or("an item has no `output_index`")?;
-                self.items
-                    .insert(index, event.get_mut("item").map(Value::take).ok_or("an item that is done is missing")?);
+                let item = event.get_mut("item").map(Value::take).ok_or("an item that is done is missing")?;
+                // llama.cpp does not number them: they are done in their order.
+                let next = || self.items.last_key_value().map_or(0, |(last, _)| last.saturating_add(1));
+                let index = event.get("output_index").and_then(Value::as_u64).unwrap_or_else(next);
+                self.items.insert(index, item);
             }
             "response.completed" | "response.incomplete" => {
                 let response = event.get_mut("response").map(Value::take).filter(Value::is_object);

@@ -24,6 +24,7 @@ pub(super) fn samples() -> Vec<Sample> {
         messages_text(),
         messages_thinking(),
         responses(),
+        responses_unnumbered(),
         gemini(),
         gemini_signed(),
         ollama(),
@@ -266,6 +267,24 @@ fn responses() -> Sample {
         answer: whole,
         shown: vec![thought("Hm"), text("Grüß "), text("dich"), call("fs_read")],
     }
+}
+
+/// As llama.cpp sends it, and with the output nowhere but in its items.
+fn responses_unnumbered() -> Sample {
+    let plain = |event: String| {
+        let (head, data) = event.trim_end().split_once("\ndata: ").unwrap_or_default();
+        let mut data: Value = serde_json::from_str(data).unwrap_or_default();
+        if let Some(fields) = data.as_object_mut() {
+            fields.retain(|key, _| key != "output_index" && key != "sequence_number");
+        }
+        if data["type"] == "response.completed" {
+            data["response"]["output"] = json!([]);
+        }
+        format!("{head}\ndata: {data}\n\n")
+    };
+    let sample = responses();
+    let events = sample.events.into_iter().map(plain).collect();
+    Sample { name: "responses, not numbered", events, ..sample }
 }
 
 fn candidate(parts: &Value, finish: Option<&str>) -> Value {
