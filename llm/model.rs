@@ -196,10 +196,14 @@ impl ModelConfig {
 
     /// Is its price known: its own, or in the table of `genai-prices`?
     pub fn has_price(&self, vars: &dyn Vars) -> bool {
+        self.nano_usd(&Usage { input_tokens: 1, output_tokens: 1, ..Usage::default() }, vars).is_some()
+    }
+
+    /// What this usage costs today, in billionths of a US dollar; `None` if nobody knows.
+    pub fn nano_usd(&self, usage: &Usage, vars: &dyn Vars) -> Option<u64> {
         let url = expand(self.base_url_template(), vars).unwrap_or_default();
-        let usage = Usage { input_tokens: 1, output_tokens: 1, ..Usage::default() };
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
-        Priced { own: self.price, model: self.model.clone(), url }.nano_usd(&usage, None, now_ms).is_some()
+        Priced { own: self.price, model: self.model.clone(), url }.nano_usd(usage, None, now_ms)
     }
 
     /// Milliseconds that a call waits at most before a fallback is asked; `None` if there is none.

@@ -47,6 +47,8 @@ pub(super) struct ModelEntry {
     pub(super) tokens_per_minute: Option<At<u64>>,
     pub(super) concurrency: Option<At<u32>>,
     pub(super) price: Option<Price>,
+    pub(super) speed: Option<At<u64>>,
+    pub(super) intelligence: Option<At<u64>>,
     pub(super) structured: Option<At<Structured>>,
     pub(super) fallback: Option<At<Vec<String>>>,
     pub(super) fallback_after_s: Option<At<u64>>,
@@ -177,6 +179,8 @@ fn model(_name: &str, path: &str, node: &Node, table: &Table) -> Result<ModelEnt
         tokens_per_minute: keys.count("tokens_per_minute")?,
         concurrency: small(&keys, "concurrency")?,
         price: price(&keys)?,
+        speed: keys.count("speed")?,
+        intelligence: keys.count("intelligence")?,
         structured: word(&keys, "structured", "one of native, tool, text")?,
         fallback: keys.get("fallback", "a model's name, or a list of them", |value| match value {
             Value::Str(name) => Some(vec![name.clone()]),

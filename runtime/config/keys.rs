@@ -68,6 +68,8 @@ pub const MODEL: &[KeyDoc] = &[
         "structured = \"tool\"",
         "How an answer in JSON is asked for: native, tool or text; what its wire does best without it.",
     ),
+    key("speed", "speed = 7", "How fast it is by your own measure: an agent with `model: fastest` takes the highest."),
+    key("intelligence", "intelligence = 9", "How smart it is by your own measure, for `model: smartest`."),
     key(
         "fallback",
         "fallback = [\"other\"]",

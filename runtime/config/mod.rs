@@ -23,6 +23,7 @@ mod limits;
 mod models;
 mod node;
 mod parse;
+mod preference;
 mod project;
 mod secrets;
 mod servers;

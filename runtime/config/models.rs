@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use abide_llm::{ModelConfig, SecretRef, secret_in_address};
+use abide_llm::{ModelConfig, SecretRef, Vars, secret_in_address};
 
 use super::abide_toml::{ModelEntry, Settings};
 use super::error::{ConfigError, nearest};
 use super::node::{At, join};
+use super::preference::preferred;
 use super::secrets::label;
 
 /// What Claude Code's short names mean without an entry in `[models]`: the newest of each kind in the price table of
@@ -19,7 +20,14 @@ const SHORT: [(&str, &str); 3] = [
 ];
 
 /// The model of this name; none and `inherit` mean `[defaults].model`.
-pub(super) fn named(settings: &Settings, root: &Path, name: Option<&str>) -> Result<ModelConfig, ConfigError> {
+pub(super) fn named(
+    settings: &Settings,
+    root: &Path,
+    name: Option<&str>,
+    vars: &dyn Vars,
+) -> Result<ModelConfig, ConfigError> {
+    let find =
+        |settings: &Settings, root: &Path, name: &str| find(settings, root, preferred(settings, root, name, vars)?);
     match name.filter(|name| *name != "inherit") {
         Some(name) => find(settings, root, name)?.ok_or_else(|| unknown(settings, name, "")),
         None => match settings.default_model.as_ref().filter(|default| default.value != "inherit") {
@@ -64,7 +72,7 @@ fn find(settings: &Settings, root: &Path, name: &str) -> Result<Option<ModelConf
     Ok(ModelConfig::from_vendor_name(short.or(full.as_deref()).unwrap_or(name)))
 }
 
-fn from_entry(name: &str, entry: &ModelEntry, root: &Path) -> Result<ModelConfig, ConfigError> {
+pub(super) fn from_entry(name: &str, entry: &ModelEntry, root: &Path) -> Result<ModelConfig, ConfigError> {
     let path = join("models", name);
     let lacks = |key: &str, example: &str| {
         ConfigError::invalid(&entry.at, format!("[{path}] has no `{key}`"), format!("add a line: {example}"))

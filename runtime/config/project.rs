@@ -17,6 +17,7 @@ use super::discover::Env;
 use super::error::{ConfigError, Origin, nearest};
 use super::limits::Limits;
 use super::models;
+use super::preference::preferred;
 use super::secrets::FileVars;
 use super::servers::{self, Declared};
 use super::trust::TrustStore;
@@ -73,10 +74,10 @@ impl Project {
         self.settings.models.keys().map(String::as_str)
     }
 
-    /// The model of this name: an entry of `[models]`, `sonnet`, `opus` or `haiku`, or `vendor/NAME`. None and
+    /// The model of this name: an entry of `[models]`, `cheapest`, `fastest` or `smartest` among them, `sonnet`, `opus` or `haiku`, or `vendor/NAME`. None and
     /// `inherit` mean `[defaults].model`.
     pub fn model_named(&self, name: Option<&str>) -> Result<ModelConfig, ConfigError> {
-        models::named(&self.settings, &self.root, name)
+        models::named(&self.settings, &self.root, name, &self.vars())
     }
 
     /// `[budget]`: what a run may spend, with all runs that it starts.
@@ -232,6 +233,7 @@ impl Project {
         all.extend(self.tool_requests(&requests));
         let default = self.settings.default_model.as_ref().map(|default| default.value.as_str());
         let name = model.or(agent.model.as_deref()).filter(|name| *name != "inherit").or(default);
+        let name = name.map(|name| preferred(&self.settings, &self.root, name, &vars)).transpose()?;
         let names = name.into_iter().flat_map(|name| models::with_fallbacks(&self.settings, name));
         all.extend(names.filter_map(|name| self.endpoint_request(&requests, name)));
         Ok(all)
