@@ -81,7 +81,8 @@ CREATE TABLE new_inbox (
     at_ms  INTEGER NOT NULL
 ) STRICT;
 INSERT INTO new_inbox SELECT * FROM inbox;
-UPDATE sqlite_sequence SET seq = max(seq, (SELECT seq FROM sqlite_sequence WHERE name = 'inbox')) WHERE name = 'new_inbox';
+UPDATE sqlite_sequence SET seq = max(coalesce(seq, 0), coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'inbox'), 0))
+    WHERE name = 'new_inbox';
 INSERT INTO sqlite_sequence (name, seq)
     SELECT 'new_inbox', seq FROM sqlite_sequence
     WHERE name = 'inbox' AND NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'new_inbox');

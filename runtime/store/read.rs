@@ -237,8 +237,8 @@ impl Reader {
 
     /// The newest inbox id.
     pub(crate) fn newest_message(&self) -> Result<i64, HostError> {
-        let newest = self.one("SELECT seq FROM sqlite_sequence WHERE name = ?1", &"inbox", |row| row.get(0))?;
-        Ok(newest.unwrap_or(0))
+        let sql = "SELECT coalesce(seq, 0) FROM sqlite_sequence WHERE name = ?1";
+        Ok(self.one(sql, &"inbox", |row| row.get(0))?.unwrap_or(0))
     }
 
     /// Changes whenever another connection has committed.

@@ -14,7 +14,7 @@ use super::rig::{Gate, Rig, until, within};
 
 /// A service as the tests see it: what was called when, and how many at once.
 #[derive(Clone, Default)]
-struct Service {
+pub(super) struct Service {
     calls: Arc<Mutex<Vec<(String, i64)>>>,
     now: Arc<AtomicU32>,
     most: Arc<AtomicU32>,
@@ -23,11 +23,11 @@ struct Service {
 }
 
 impl Service {
-    fn calls(&self) -> Vec<(String, i64)> {
+    pub(super) fn calls(&self) -> Vec<(String, i64)> {
         self.calls.lock().unwrap().clone()
     }
 
-    fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         self.calls().into_iter().map(|(name, _)| name).collect()
     }
 
@@ -44,7 +44,7 @@ impl Service {
     }
 }
 
-fn admission(rates: Rates, priority: i32, budgets: Vec<Budget>) -> Admission {
+pub(super) fn admission(rates: Rates, priority: i32, budgets: Vec<Budget>) -> Admission {
     Admission {
         service: "service".into(),
         rates,
@@ -68,7 +68,7 @@ fn at_most(ceiling: Ceiling) -> Vec<Budget> {
 }
 
 /// A run that calls the service `times` times, all at once.
-fn caller(
+pub(super) fn caller(
     service: &Service,
     gate: &Gate,
     clock: &Arc<AtomicI64>,
@@ -93,12 +93,12 @@ fn caller(
     }
 }
 
-fn opened(gate: &Gate) -> Gate {
+pub(super) fn opened(gate: &Gate) -> Gate {
     gate.open();
     gate.clone()
 }
 
-async fn start(open: Builder, names: &[&str]) -> (Abide, Vec<Run>) {
+pub(super) async fn start(open: Builder, names: &[&str]) -> (Abide, Vec<Run>) {
     let abide = open.start().await.unwrap();
     let mut runs = Vec::new();
     for name in names {

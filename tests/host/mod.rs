@@ -10,6 +10,7 @@ mod ends;
 mod faults;
 mod generations;
 mod limits;
+mod lines;
 mod owners;
 mod rig;
 mod waits;

@@ -192,9 +192,12 @@ fn kills(dice: &mut Dice, play: Play) -> Vec<Kill> {
     vec![kill(play.limit as u64, 0), kill(1, 15_000)]
 }
 
+/// By the real clock or not, how many runs, and at how many requests a minute.
 fn size() -> (bool, usize, usize) {
-    let whole = super::count("runs at a limit", 80, 200) == 200;
-    if whole { (true, 200, 80) } else { (false, 80, 32) }
+    match super::count("runs at a limit", 80, 200) as usize {
+        200 => (true, 200, 80),
+        runs => (false, runs, 32),
+    }
 }
 
 /// Plays these side by side.
