@@ -36,7 +36,10 @@ fn questions(shown: &Value) -> Vec<(String, String, String)> {
     llm.map(|step| (word(&step["id"]), word(&step["status"]), word(&step["input"]["model"]))).collect()
 }
 
-fn refusals() -> Vec<(u16, Value, Vec<(&'static str, &'static str)>, &'static str)> {
+/// A status, a body, headers, and what the error says of it.
+type Refused = (u16, Value, Vec<(&'static str, &'static str)>, &'static str);
+
+fn refusals() -> Vec<Refused> {
     let error = |message: &str, code: &str| json!({"error": {"message": message, "code": code, "type": code}});
     vec![
         (404, error("The model `m` does not exist", "model_not_found"), vec![], "does not exist"),
