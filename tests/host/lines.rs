@@ -50,6 +50,24 @@ async fn as_many_go_as_there_is_room_for() {
     abide.shutdown().await;
 }
 
+/// A service of which nobody knows anything is asked by a few at first, and by the others as it answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_answers_is_asked_by_those_who_wait() {
+    let rig = Rig::new();
+    let (service, gate) = (Service::default(), Gate::new());
+    let asks = |_: &str| admission(Rates::default(), 0, Vec::new());
+    let builder = rig.open_at_clock().workflow("caller", caller(&service, &gate, &rig.clock, asks, 1));
+    let (abide, runs) = start(builder, &NAMES).await;
+    gate.until_reached(8).await;
+    until_in_line(&runs, 4).await;
+    assert_eq!(service.names().len(), 8);
+    gate.open();
+    for run in &runs {
+        within(run.result::<u64>()).await.unwrap();
+    }
+    abide.shutdown().await;
+}
+
 /// A run that is paused or cancelled in line is not waited for; the paused one has its turn later.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_leaves_the_line_is_not_waited_for() {

@@ -27,7 +27,7 @@ pub(super) const QUOTA: &[Mutant] = &[
         file: "runtime/store/places.rs",
         from: "self.named, self.tokens, now)?.room();",
         to: "self.named, self.tokens, now)?.room() * usize::from(!MUTANT);",
-        proof: "proof::quota::a_limit_that_nobody",
+        proof: "host::lines::a_service_that_answers",
         count: None,
     },
 ];

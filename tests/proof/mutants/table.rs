@@ -72,7 +72,7 @@ const DOUBT: &[Mutant] = &[
         name: "once-recovered-as-idempotent-by-agents",
         file: "llm/agent_loop.rs",
         from: "kind(StepKind::Tool).effect(spec.effect);",
-        to: "kind(StepKind::Tool).effect(if MUTANT { Effect::Idempotent } else { spec.effect });",
+        to: "kind(StepKind::Tool).effect(if MUTANT { abide_engine::Effect::Idempotent } else { spec.effect });",
         proof: "proof::doubt::agents::calls",
         count: None,
     },
