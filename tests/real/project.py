@@ -35,6 +35,7 @@ SETTINGS = """\
 [models.local]
 provider = "openai"
 base_url = "{base_url}"
+stream = false
 model = "smollm2"
 api_key = "none"
 
