@@ -23,16 +23,20 @@ pub(crate) struct Settle {
     pub(crate) admission: Arc<Admission>,
     /// What it has used; `None` if nobody knows, which counts as all that it could have.
     pub(crate) spent: Option<Spent>,
-    /// It was answered, or met a limit until this time, or neither.
     pub(crate) met: Met,
 }
 
 /// What a call met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Met {
+    /// It was answered.
     Answer,
+    /// It met a limit until this time.
     Limit { until_ms: i64 },
+    /// It failed otherwise, or nobody knows.
     Other,
+    /// It has never left: its place is as if it had not been given.
+    Nobody,
 }
 
 impl Settle {
@@ -42,7 +46,7 @@ impl Settle {
         let (outcome, until) = match self.met {
             Met::Answer => ("answered", None),
             Met::Limit { until_ms } => ("limited", Some(until_ms)),
-            Met::Other => ("other", None),
+            Met::Other | Met::Nobody => ("other", None),
         };
         let used = self.spent.map(|spent| int(spent.tokens()));
         let sql = "UPDATE admissions SET ended_ms = ?4, outcome = ?5, tokens = coalesce(?6, tokens)
@@ -60,6 +64,10 @@ impl Settle {
         spend::charge(tx, run, &self.admission.spender, held, self.spent)?;
         if let Some(until) = until {
             self.block(tx, service, until, (at, now))?;
+        }
+        if self.met == Met::Nobody {
+            let sql = "DELETE FROM admissions WHERE run = ?1 AND step = ?2 AND attempt = ?3 AND ended_ms = ?4";
+            tx.conn.prepare_cached(sql)?.execute(params![run, self.step, self.attempt, now])?;
         }
         let sql = "DELETE FROM admissions WHERE id IN (SELECT id FROM admissions
                    WHERE service = ?1 AND at_ms < ?2 AND ended_ms IS NOT NULL AND at_ms IS NOT NULL LIMIT ?3)";
