@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::admit::{int, service};
 use super::places::Freed;
-use super::turnstile::WINDOW_MS;
+use super::turnstile::{UNKNOWN, WINDOW_MS};
 use super::writer::Tx;
 use super::{RunKey, spend};
 
@@ -84,11 +84,14 @@ impl Settle {
         }
         // As many as were not refused: those that were cut off were counted, too, and those that left before and are under way still
         // will be answered, or say otherwise themselves.
-        let sql = "UPDATE services SET guessed = 1, learnt_ms = ?3, requests = (
-                       SELECT max(1, count(*)) FROM admissions WHERE service = ?1 AND at_ms > ?2 AND at_ms IS NOT NULL
-                       AND (outcome <> 'limited' OR ended_ms IS NULL AND at_ms < ?4))
-                   WHERE key = ?1 AND (requests IS NULL OR guessed = 1)";
-        tx.conn.prepare_cached(sql)?.execute([service, now - WINDOW_MS, now, at])?;
+        let sql = "SELECT count(*) FROM admissions WHERE service = ?1 AND at_ms > ?2 AND at_ms IS NOT NULL
+                       AND (outcome <> 'limited' OR ended_ms IS NULL AND at_ms < ?3)";
+        let passed: i64 = tx.conn.prepare_cached(sql)?.query_row([service, now - WINDOW_MS, at], |row| row.get(0))?;
+        // A service that refuses although it was hardly asked is busy, or others have used it up: that says nothing of a minute.
+        let least = int(UNKNOWN);
+        let sql = "UPDATE services SET guessed = 1, learnt_ms = ?3, requests = max(?2, ?4)
+                   WHERE key = ?1 AND (requests IS NULL AND ?2 >= ?4 OR guessed = 1)";
+        tx.conn.prepare_cached(sql)?.execute([service, passed, now, least])?;
         Ok(())
     }
 }
