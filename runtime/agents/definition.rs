@@ -36,7 +36,7 @@ impl AgentRun {
         let servers = project.servers_of(def)?;
         let mut agent = Agent::new(&def.name)
             .instructions(&def.instructions)
-            .model(project.model_named(model.or(def.model.as_deref()))?)
+            .model(project.model_of(def, model)?)
             .servers(servers.iter().map(|server| server.name.clone()))
             .deny(def.disallowed.iter().cloned());
         agent.allow.clone_from(&def.tools);

@@ -1,6 +1,7 @@
 //! Reads one agent: a Markdown file with YAML front matter in Claude Code's format (DESIGN section 9). It looks for no
 //! files and starts no servers.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use abide_llm::{Limit, ToolChoice, ToolFilter};
@@ -52,6 +53,9 @@ pub struct AgentDef {
     pub origin: Origin,
     /// What the file asks for and abide does not do, for the user to see.
     pub warnings: Vec<String>,
+    /// The lines of its keys.
+    #[serde(default)]
+    pub lines: BTreeMap<String, usize>,
 }
 
 impl AgentDef {
@@ -60,6 +64,11 @@ impl AgentDef {
         // Patterns that are none were refused when the file was read.
         ToolFilter::new(self.tools.as_deref(), &self.disallowed)
             .is_ok_and(|filter| filter.admits(server, tool, full_name))
+    }
+
+    /// Where a key of its file stands.
+    pub fn place(&self, key: &str) -> Place {
+        Place::file(&self.path, self.origin).at(self.lines.get(key).copied().unwrap_or(0))
     }
 
     /// Reads the file at `path`; `root` is the project's root.
@@ -88,6 +97,7 @@ impl AgentDef {
             skills: front.list("skills")?.unwrap_or_default(),
             path: path.to_path_buf(),
             origin,
+            lines: front.keys.iter().map(|(key, node)| (key.clone(), node.at.line)).collect(),
             warnings: front.warnings,
         };
         if agent.instructions.is_empty() {

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod budgets;
+mod checks;
 mod doubt;
 mod fallback;
 mod life;
