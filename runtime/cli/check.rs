@@ -100,7 +100,9 @@ impl Document {
             self.servers.push(Named { name: server.name.clone(), what: how });
         }
         let (agents, errors) = project.agents();
-        errors.iter().for_each(|error| self.problem(error));
+        for error in &errors {
+            self.problem(error);
+        }
         for agent in &agents {
             self.notes.extend(agent.warnings.iter().cloned());
             self.keep(|it| &mut it.agents, &agent.name, agent_line(project, agent));

@@ -89,7 +89,7 @@ fn of_node(node: &Node) -> Json {
         Value::Table(table) => {
             json!({"type": "object", "additionalProperties": table.values().next().map_or_else(|| json!({}), of_node)})
         }
-        _ => json!({}),
+        Value::Null => json!({}),
     }
 }
 
