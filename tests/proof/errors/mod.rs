@@ -54,7 +54,7 @@ async fn finish(folder: &Path, told: &Arc<super::power::Recorder>, what: &str) {
         }
     };
     if file.exists() {
-        work::within(what, alone).await;
+        work::within(&format!("{what}, repairing"), alone).await;
     }
     work::finish(folder, told, what).await;
 }
