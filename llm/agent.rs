@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::agent_loop::converse;
+use crate::ask_person::AskPerson;
 use crate::charge::Limit;
+use crate::function::ToolFunction;
 use crate::http::Client;
 use crate::input::Input;
 use crate::model::ModelConfig;
@@ -85,6 +87,12 @@ pub struct Agent {
     /// How often one call is made with nothing new in between; after that the model is told instead.
     #[serde(default = "identical_calls")]
     pub identical_calls: u32,
+    /// May it ask a person?
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask_person: Option<AskPerson>,
+    /// Functions of the program that it may call.
+    #[serde(skip)]
+    pub functions: Vec<ToolFunction>,
 }
 
 /// What an agent came to.
@@ -145,6 +153,8 @@ impl Agent {
             run_budget: Limit::default(),
             priority: 0,
             tool_choice: ToolChoice::Auto,
+            ask_person: None,
+            functions: Vec::new(),
         }
     }
 

@@ -19,6 +19,7 @@ use crate::ask::Models;
 use crate::input::Input;
 use crate::model::ModelConfig;
 use crate::observe;
+use crate::own_tools::{OwnTools, Place};
 use crate::structured;
 use crate::tools::{Policy, ToolCall, ToolSpec};
 use crate::wire::{Output, Prompt, Reply, Stop, ToolChoice, ToolDecl, Turn, Usage};
@@ -31,15 +32,16 @@ struct Conversation<'a> {
     ctx: &'a Ctx,
     agent: &'a Agent,
     host: Arc<AgentHost>,
+    own: OwnTools<'a>,
 }
 
 /// Runs the agent on `input`, in the scope of `ctx`.
 pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: Input) -> Result<Answer> {
     let filter = ToolFilter::new(agent.allow.as_deref(), &agent.deny)
         .map_err(|error| terminal(format!("agent `{}`: {error}", agent.name)))?;
-    let talk = Conversation { ctx, agent, host: host(agent, ctx)? };
+    let talk = Conversation { ctx, agent, host: host(agent, ctx)?, own: OwnTools::of(agent) };
     let mut models = Models::new(model(agent)?, talk.host.clone(), ctx);
-    let tools = filter.choose(talk.discover().await?);
+    let tools = talk.own.before(filter.choose(talk.discover().await?))?;
     let mut prompt = talk.prompt(input, &tools);
     let mut sessions = Sessions::default();
     let mut limit = CallLimit::new(agent.calls_per_turn, agent.identical_calls);
@@ -180,7 +182,11 @@ impl Conversation<'_> {
             }
         }
         let server = call.server.clone();
-        match self.call(index, spec, call).await {
+        let result = match self.own.find(&spec.name) {
+            Some(own) => own.call(self.agent, &Place { ctx: self.ctx, host: &self.host, index }, call).await,
+            None => self.call(index, spec, call).await,
+        };
+        match result {
             Ok(result) => Ok(Told::of_result(&server, &result, self.agent.max_result_chars)),
             Err(error) if error.is_cancelled() => Err(error),
             Err(error) => Ok(Told::error(&format!("the tool failed: {}", foreign(error.message())))),

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use abide_engine::event::{Json, Outcome, json as raw};
 use abide_engine::{
-    Attempt, AttemptFuture, Completion, Effect, Error, Machine, Open, OpenWhat, Resources, Row, Seed, Wait, WorkflowFn,
-    workflow,
+    Attempt, AttemptFuture, Completion, Effect, Error, ErrorKind, Machine, Open, OpenWhat, Resources, Row, Seed,
+    WorkflowFn, workflow,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,7 +24,7 @@ pub(super) struct Script {
     pub(super) tools: Vec<ToolSpec>,
     /// What a tool answers, by its own name; `ok` without an entry.
     pub(super) results: BTreeMap<&'static str, Result<Value, Error>>,
-    /// What a person says, by the id of the question.
+    /// What a person says, by the id of the question. One that may time out and is not here does so when nothing else can move.
     pub(super) approvals: BTreeMap<&'static str, Value>,
     /// Completes what was asked last first.
     pub(super) last_first: bool,
@@ -211,10 +211,13 @@ impl Sim {
             open.reverse();
         }
         // People first: what they allow starts while other questions are open.
-        let answered = open.iter().find_map(|Open { id, .. }| Some((id, self.script.approvals.get(id.as_str())?)));
-        if let Some((id, said)) = answered {
-            return Some(Completion::Signal { wait: Wait::Approval, name: id.to_string(), value: raw(said).unwrap() });
+        for Open { id, what } in &open {
+            if let (OpenWhat::Signal { wait, .. }, Some(said)) = (what, self.script.approvals.get(id.as_str())) {
+                return Some(Completion::Signal { wait: *wait, name: id.to_string(), value: raw(said).unwrap() });
+            }
         }
+        let due = |what: &OpenWhat| matches!(what, OpenWhat::Signal { due: Some(_), .. });
+        let late = open.iter().find(|one| due(&one.what)).map(|one| one.id.clone());
         for Open { id, what } in open {
             if let OpenWhat::Step(step) = what {
                 self.ran.push(id.to_string());
@@ -225,6 +228,9 @@ impl Sim {
                     Err(error) => Completion::Failed { id, error },
                 });
             }
+        }
+        if let Some(id) = late {
+            return Some(Completion::Failed { id, error: Error::new(ErrorKind::TimedOut, "too late") });
         }
         self.script.cancel.then_some(Completion::Cancel)
     }

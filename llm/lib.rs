@@ -14,7 +14,8 @@
 //!   what comes, `failure` says what it means if nothing whole does, `tls` makes the connections)
 //! - `call`: what goes with a call and who hears of it; `rate` reads what headers say of a provider's limits
 //! - [`observe`]: spans under the names of OpenTelemetry
-//! - `tools`: what an agent needs of whoever runs its tools
+//! - `tools`: what an agent needs of whoever runs its tools; `own_tools`: those that it has of its own (`function`: functions of the
+//!   program, `ask_person`: asking a person)
 //! - `input`: what an agent is asked; `vectors`: texts to vectors as steps
 //! - `agent`: an agent as plain data and its answer; `agent_loop` turns it into steps (`ask` puts one question to a
 //!   model and its fallbacks), by the pure rules of `agent_filter`
@@ -31,15 +32,18 @@ mod agent_loop;
 mod agent_move;
 mod agent_text;
 mod ask;
+mod ask_person;
 mod body;
 mod call;
 mod charge;
 mod errors;
 mod failure;
+mod function;
 mod http;
 mod input;
 mod model;
 pub mod observe;
+mod own_tools;
 mod price;
 mod rate;
 mod reconcile;
@@ -57,9 +61,11 @@ mod wire;
 pub use address::secret_in_address;
 pub use agent::{Agent, AgentHost, Answer, Approval};
 pub use agent_filter::{FilterError, ToolFilter};
+pub use ask_person::{AgentQuestion, AskPerson};
 pub use call::{CallOptions, Seen};
 pub use charge::Limit;
 pub use errors::{Headers, Refusal};
+pub use function::ToolFunction;
 pub use http::Client;
 pub use input::{Attachment, Input};
 pub use model::{ModelConfig, Provider, Structured};
@@ -67,6 +73,7 @@ pub use price::{Price, nano_of_usd};
 pub use rate::RateLimits;
 pub use reconcile::Reconcile;
 pub use redact::Redactor;
+pub use schemars;
 pub use secret::{EnvVars, MissingVar, SecretRef, Vars, expand};
 pub use stream::Delta;
 pub use tls::http_client;
