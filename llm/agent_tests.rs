@@ -2,6 +2,8 @@
 //! loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "agent_more_tests.rs"]
+mod more;
 #[path = "own_tools_tests.rs"]
 mod own_tools;
 #[path = "agent_sim.rs"]

@@ -12,6 +12,7 @@ use crate::agent::{Agent, AgentHost};
 use crate::ask_person::AskPerson;
 use crate::function::ToolFunction;
 use crate::observe;
+use crate::skill::{self, Skill};
 use crate::tools::{Policy, ToolCall, ToolSpec};
 
 /// The longest name that every provider takes.
@@ -29,6 +30,8 @@ pub(crate) enum Own<'a> {
     Function(&'a ToolFunction),
     /// Asking a person.
     Ask(&'a AskPerson),
+    /// Loading skills.
+    Skills(&'a [Arc<Skill>]),
 }
 
 /// Where a call of one of them is made.
@@ -42,6 +45,7 @@ pub(crate) struct Place<'a> {
 impl<'a> OwnTools<'a> {
     pub(crate) fn of(agent: &'a Agent) -> Self {
         let own = agent.functions.iter().map(Own::Function).chain(agent.ask_person.as_ref().map(Own::Ask));
+        let own = own.chain((!agent.skills.is_empty()).then_some(Own::Skills(&agent.skills)));
         Self { agent, own: own.collect() }
     }
 
@@ -78,6 +82,7 @@ impl Own<'_> {
         match self {
             Self::Function(function) => function.name(),
             Self::Ask(ask) => &ask.name,
+            Self::Skills(_) => skill::LOAD,
         }
     }
 
@@ -85,6 +90,7 @@ impl Own<'_> {
         match self {
             Self::Function(function) => function.spec.clone(),
             Self::Ask(ask) => ask.spec(),
+            Self::Skills(skills) => skill::spec(skills),
         }
     }
 
@@ -93,6 +99,7 @@ impl Own<'_> {
         match self {
             Self::Function(function) => call_function(function, agent, place, call).await,
             Self::Ask(ask) => ask.call(agent, place, call).await,
+            Self::Skills(skills) => skill::load(skills, place, call).await,
         }
     }
 }
