@@ -159,6 +159,12 @@ impl Agent {
         self.functions.push(function);
         self
     }
+
+    /// It has to answer in JSON that fits this type, which [`Answer::read`](crate::Answer::read) gives.
+    #[must_use]
+    pub fn output_as<T: JsonSchema>(self, name: impl Into<String>) -> Self {
+        self.output(name, schema_of::<T>().0)
+    }
 }
 
 impl PartialEq for ToolFunction {

@@ -18,9 +18,12 @@ struct Sum {
     b: i64,
 }
 
-/// A function, and the arguments that it was called with.
-fn sum() -> (ToolFunction, Arc<Mutex<Vec<(i64, i64, String)>>>) {
-    let seen: Arc<Mutex<Vec<_>>> = Arc::default();
+/// The arguments and the keys of calls.
+type Called = Arc<Mutex<Vec<(i64, i64, String)>>>;
+
+/// A function, and what it was called with.
+fn sum() -> (ToolFunction, Called) {
+    let seen = Called::default();
     let noted = seen.clone();
     let function = ToolFunction::new("sum", "Adds two numbers", move |Sum { a, b }: Sum| {
         let key = abide_engine::step_key().unwrap();
@@ -178,4 +181,15 @@ fn a_question_that_nobody_answers_is_an_error_to_the_model() {
     let mut script = asking(None, &[r#"{"question":"Anybody?"}"#]);
     script.cancel = true;
     assert!(script.survives().answer().unwrap_err().is_cancelled());
+}
+
+#[test]
+fn an_answer_may_have_to_fit_a_type() {
+    let mut script = Script::new(Vec::new(), vec![says(r#"{"a": 1}"#), says(r#"{"a": 1, "b": 2}"#)]);
+    script.agent = Agent::new("adder").output_as::<Sum>("sum");
+    let sim = script.survives();
+    let answer = sim.answer().unwrap();
+    let sum: Sum = answer.read().unwrap();
+    assert_eq!((sum.a, sum.b, answer.turns), (1, 2, 2), "what does not fit is sent back");
+    assert_eq!(script.agent.output.unwrap().schema["required"], json!(["a", "b"]));
 }

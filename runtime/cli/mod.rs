@@ -25,6 +25,7 @@ mod log;
 mod look;
 mod messages;
 mod next;
+mod question;
 mod replay;
 mod resume;
 mod screen;
