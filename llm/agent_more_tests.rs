@@ -222,6 +222,14 @@ fn what_was_said_before_stands_first_and_what_is_said_is_added_once() {
         "nothing was used up"
     );
     drop(seen);
+    let model = ModelConfig { context_tokens: Some(12), ..ModelConfig::new(crate::Provider::Openai, "m") };
+    let small = Script { agent: script.agent.clone().model(model), replies: vec![says("Small.")], ..script.clone() };
+    let seen = small.survives().seen;
+    assert_eq!(
+        seen.lock().unwrap().asked[0].1["messages"].as_array().unwrap().len(),
+        4,
+        "as much as leaves room for work"
+    );
     script.replies = Vec::new();
     let failed = script.survives();
     assert!(failed.answer().is_err() && failed.seen.lock().unwrap().added.is_empty(), "only what was answered");

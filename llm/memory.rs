@@ -30,7 +30,7 @@ pub struct Remembers {
     /// The most exchanges of before that stand before the input; 20 without it.
     #[serde(default = "turns")]
     pub turns: u32,
-    /// The most characters of them; 40,000 without it.
+    /// The most characters of them; 40,000 without it, and never more than come to about a third of the model's window, if that is known.
     #[serde(default = "chars")]
     pub chars: usize,
 }
@@ -83,11 +83,16 @@ impl Agent {
 pub(crate) async fn recall(ctx: &Ctx, agent: &Agent) -> Result<Vec<Turn>> {
     let Some(remembers) = &agent.memory else { return Ok(Vec::new()) };
     let memory = memory(ctx, agent, remembers)?;
+    let mut remembers = remembers.clone();
+    if let Some(window) = agent.model.as_ref().and_then(|model| model.context_tokens) {
+        // Characters that come to about a third of it: the work needs room, too.
+        remembers.chars = remembers.chars.min(usize::try_from(window).unwrap_or(usize::MAX));
+    }
     let recall = move |asked: Remembers| {
         let recalled = memory.recall(asked.name, asked.turns);
         async move { recalled.await.map(|all| within(all, asked.chars)) }
     };
-    let all: Vec<Exchange> = ctx.step("memory", remembers.clone(), recall).pure().await?;
+    let all: Vec<Exchange> = ctx.step("memory", remembers, recall).pure().await?;
     Ok(all.into_iter().flat_map(turns_of).collect())
 }
 

@@ -119,7 +119,10 @@ pub(crate) async fn stay_with(
                 drive.event(&event).await;
             },
             said = screen.line(), if asks => drive.answered(said).await,
-            _ = second.tick() => drive.live.redraw(),
+            _ = second.tick() => {
+                drive.live.redraw();
+                drive.look_again().await;
+            },
         }
     }
     Driven::Over(drive.flows.into_iter().filter_map(|flow| flow.end).collect())
@@ -226,11 +229,25 @@ impl Drive<'_> {
         }
         self.questions.retain(|(of, _)| *of != i);
         if self.asking.as_ref().is_some_and(|(of, _)| *of == i) {
-            (self.asking, self.words) = (None, None);
-            self.screen.say("");
-            self.live.go_on();
-            self.ask_next();
+            self.put_away();
         }
+    }
+
+    /// Takes the question off the screen whose time is over, or that somebody has answered elsewhere.
+    async fn look_again(&mut self) {
+        let Some((i, id)) = &self.asking else { return };
+        let i = *i;
+        if self.step(i, id).is_none() {
+            self.put_away();
+            self.go_on_if_answered(i).await;
+        }
+    }
+
+    fn put_away(&mut self) {
+        (self.asking, self.words) = (None, None);
+        self.screen.say("");
+        self.live.go_on();
+        self.ask_next();
     }
 
     /// Takes a run that has parked up again.

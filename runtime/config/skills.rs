@@ -201,20 +201,6 @@ mod tests {
         assert_eq!((skills[1].name.as_str(), skills[1].description.as_str()), ("plain", "Speak plainly"));
     }
 
-    #[cfg(unix)]
-    #[test]
-    fn links_lead_nowhere() {
-        let home =
-            Home::with(&[("p/.abide/skills/review/SKILL.md", REVIEW), ("p/secret.txt", "secret"), ("p/dir/x.md", "x")]);
-        for (to, name) in [("p/secret.txt", "linked.txt"), ("p/dir", "dir")] {
-            let link = home.0.path().join("p/.abide/skills/review").join(name);
-            std::os::unix::fs::symlink(home.0.path().join(to), link).unwrap();
-        }
-        let skill = &home.of("review").unwrap()[0];
-        assert!(skill.files.is_empty(), "{:?}", skill.files);
-        assert_eq!(skill.left_out, ["dir", "linked.txt"]);
-    }
-
     #[test]
     fn what_is_missing_or_broken_is_named() {
         let large = "x".repeat(200 * 1024);

@@ -79,6 +79,33 @@ fn a_skill_is_loaded_from_what_the_run_has_pinned() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn no_link_leads_out_of_a_skill() {
+    let load = |file: &str| ("load_skill", json!({"name": "review", "file": file}));
+    let model = Model::by_turn(vec![
+        Say::Calls(vec![("load_skill", json!({"name": "review"})), load("linked.txt"), load("dir/x.md")]),
+        Say::Text("reviewed"),
+    ]);
+    let project = project(&model, "skills: review\n");
+    let folder = project.root.join(".abide/skills/review");
+    for dir in [&folder, &project.root.join("elsewhere")] {
+        std::fs::create_dir_all(dir).unwrap();
+    }
+    std::fs::write(folder.join("SKILL.md"), "Look twice.").unwrap();
+    project.write("elsewhere/x.md", "secret");
+    project.write("secret.txt", "secret");
+    std::os::unix::fs::symlink(project.root.join("secret.txt"), folder.join("linked.txt")).unwrap();
+    std::os::unix::fs::symlink(project.root.join("elsewhere"), folder.join("dir")).unwrap();
+    project.abide(&["run", "helper.md", "review it", "--id", "r"]).is(0);
+    let told = told(&model, 1, "tool");
+    assert!(told[0].contains("Look twice.") && told[0].contains("too long: dir, linked.txt]"), "{told:?}");
+    for told in &told[1..] {
+        assert!(told.starts_with("Error: the skill `review` has no file"), "{told}");
+    }
+    assert!(!model.asked()[1].body.to_string().contains("secret"));
+}
+
 fn asks() -> Vec<Say> {
     let question = json!({"question": "Which colour?", "options": ["red", "blue"]});
     vec![Say::Calls(vec![("ask_person", question)]), Say::Text("thank you")]
