@@ -17,9 +17,13 @@ use crate::agent_move::{Move, Plan, answer_text, conclude, decide};
 use crate::agent_text::{Sessions, Told, foreign};
 use crate::ask::Models;
 use crate::input::Input;
+use crate::memory;
 use crate::model::ModelConfig;
 use crate::observe;
+use crate::own_tools::{OwnTools, Place};
+use crate::skill;
 use crate::structured;
+use crate::template;
 use crate::tools::{Policy, ToolCall, ToolSpec};
 use crate::wire::{Output, Prompt, Reply, Stop, ToolChoice, ToolDecl, Turn, Usage};
 
@@ -31,16 +35,26 @@ struct Conversation<'a> {
     ctx: &'a Ctx,
     agent: &'a Agent,
     host: Arc<AgentHost>,
+    own: OwnTools<'a>,
 }
 
 /// Runs the agent on `input`, in the scope of `ctx`.
 pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: Input) -> Result<Answer> {
+    let instructions = template::filled(agent, &input)?;
+    let answer = answer(agent, ctx, &instructions, input.clone()).await?;
+    memory::remember(ctx, agent, &input, &answer).await?;
+    Ok(answer)
+}
+
+async fn answer(agent: &Agent, ctx: &Ctx, instructions: &str, input: Input) -> Result<Answer> {
     let filter = ToolFilter::new(agent.allow.as_deref(), &agent.deny)
         .map_err(|error| terminal(format!("agent `{}`: {error}", agent.name)))?;
-    let talk = Conversation { ctx, agent, host: host(agent, ctx)? };
+    let talk = Conversation { ctx, agent, host: host(agent, ctx)?, own: OwnTools::of(agent) };
     let mut models = Models::new(model(agent)?, talk.host.clone(), ctx);
-    let tools = filter.choose(talk.discover().await?);
-    let mut prompt = talk.prompt(input, &tools);
+    let tools = talk.own.before(filter.choose(talk.discover().await?))?;
+    let remembered = memory::recall(ctx, agent).await?;
+    let mut prompt = talk.prompt(instructions, input, &tools);
+    prompt.turns.splice(..0, remembered);
     let mut sessions = Sessions::default();
     let mut limit = CallLimit::new(agent.calls_per_turn, agent.identical_calls);
     let (mut turns, mut usage, mut repaired) = (0, Usage::default(), false);
@@ -48,7 +62,7 @@ pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: Input) -> Result<A
         turns += 1;
         let last = turns >= agent.max_turns;
         if last {
-            conclude(&mut prompt);
+            conclude(&mut prompt, turns > 1);
         }
         let (reply, model) = models.ask(ctx, agent, &mut prompt).await?;
         if prompt.tool_choice == ToolChoice::Required {
@@ -140,15 +154,16 @@ impl Conversation<'_> {
         Ok(tools)
     }
 
-    fn prompt(&self, input: Input, tools: &[ToolSpec]) -> Prompt {
-        let instructions = self.agent.instructions.trim();
+    fn prompt(&self, instructions: &str, input: Input, tools: &[ToolSpec]) -> Prompt {
+        let said = Some(instructions.trim()).filter(|said| !said.is_empty()).map(str::to_owned);
+        let system: Vec<String> = said.into_iter().chain(skill::listing(&self.agent.skills)).collect();
         let decl = |spec: &ToolSpec| ToolDecl {
             name: spec.name.clone(),
             description: spec.description.clone(),
             input_schema: spec.input_schema.clone(),
         };
         Prompt {
-            system: (!instructions.is_empty()).then(|| instructions.to_owned()),
+            system: (!system.is_empty()).then(|| system.join("\n\n")),
             turns: vec![Turn::User(input.parts())],
             output: self.agent.output.clone(),
             tools: tools.iter().map(decl).collect(),
@@ -169,6 +184,11 @@ impl Conversation<'_> {
             Plan::Tell(text) => return Ok(Told::error(&text)),
             Plan::Call(spec, call) => (spec, call),
         };
+        let place = Place { ctx: self.ctx, host: &self.host, index };
+        let call = match self.agent.hooks.before(&place, spec, call).await? {
+            Ok(call) => call,
+            Err(told) => return Ok(Told::error(&told)),
+        };
         if spec.policy == Policy::Ask {
             let asked = self.ctx.signal::<Approval>(format!("{}.approval", spec.name));
             let approval = asked.ask(Wait::Approval, &call).key(index).await?;
@@ -179,9 +199,16 @@ impl Conversation<'_> {
                 return Ok(Told::error(&text));
             }
         }
-        let server = call.server.clone();
-        match self.call(index, spec, call).await {
-            Ok(result) => Ok(Told::of_result(&server, &result, self.agent.max_result_chars)),
+        let (server, made) = (call.server.clone(), call.clone());
+        let result = match self.own.find(&spec.name) {
+            Some(own) => own.call(self.agent, &place, call).await,
+            None => self.call(index, spec, call).await,
+        };
+        match result {
+            Ok(result) => Ok(match self.agent.hooks.after(&place, spec, made, result).await? {
+                Ok(result) => Told::of_result(&server, &result, self.agent.max_result_chars),
+                Err(told) => Told::error(&told),
+            }),
             Err(error) if error.is_cancelled() => Err(error),
             Err(error) => Ok(Told::error(&format!("the tool failed: {}", foreign(error.message())))),
         }

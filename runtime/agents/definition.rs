@@ -45,6 +45,7 @@ impl AgentRun {
         (agent.calls_per_turn, agent.identical_calls) = (limits.calls_per_turn, limits.identical_calls);
         (agent.budget, agent.run_budget, agent.priority) = (def.budget, project.budget(), def.priority);
         agent.tool_choice = def.tool_choice;
+        let agent = project.equip(agent, def)?;
         project.check_prices(&agent)?;
         // What the files say is pinned whole; what of it holds depends on consent, which may still be given.
         let all = project.consented()?.to_everything();
@@ -76,7 +77,7 @@ impl AgentRun {
     /// What to give to `Start::definition`: the texts in their written form, the project's root beside them.
     pub fn definition(&self, root: &Path, redactor: &Redactor) -> Result<Definition, serde_json::Error> {
         let mut written = self.clone();
-        written.agent.instructions = redactor.hide(&self.agent.instructions).into_owned();
+        written.agent.hide_texts(redactor);
         let body = Some(serde_json::to_string(&written)?);
         Ok(Definition { body, root: Some(root.to_string_lossy().into_owned()) })
     }

@@ -3,12 +3,15 @@
 //!
 //! - `definition`: what a run carries, so that `resume` needs nothing but the database
 //! - `hosts`: the factory of such runs, with the models, servers and secrets that they share in this process
+//! - `memories`: conversations that live across runs, for every workflow of the database
 
 mod definition;
 mod hosts;
+mod memories;
 
 pub use definition::AgentRun;
 pub use hosts::Agents;
+pub(crate) use memories::lend;
 
 /// The name under which the factory is registered.
 pub const FACTORY: &str = "agent";

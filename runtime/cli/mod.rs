@@ -26,6 +26,7 @@ mod log;
 mod look;
 mod messages;
 mod next;
+mod question;
 mod replay;
 mod resume;
 mod screen;

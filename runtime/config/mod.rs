@@ -5,11 +5,12 @@
 //! - `project`: everything together; `consent` what of it needs the user's consent, `trust` the record of that
 //! - `discover`: where files are; `error`: what is wrong with them, and how to mend it
 //! - `abide_toml`: the settings (`keys` documents them, `schema` for editors, `limits` is one of its tables), from which `models` and `servers` are made; `secrets` reads literals again
-//! - `agents`: finds agents; `agent_file` reads one (`front_matter`, `inline_servers`)
+//! - `agents`: finds agents; `agent_file` reads one (`front_matter`, `inline_servers`, `agent_able`: its own tools and memory); `skills` finds those
 //! - `node` and `parse`: TOML and YAML as values that know their lines
 //! - `input`: INPUT
 
 mod abide_toml;
+mod agent_able;
 mod agent_file;
 mod agents;
 mod consent;
@@ -28,6 +29,7 @@ mod project;
 mod schema;
 mod secrets;
 mod servers;
+mod skills;
 mod trust;
 
 pub use abide_toml::WorkflowDef;

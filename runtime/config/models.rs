@@ -95,6 +95,7 @@ pub(super) fn from_entry(name: &str, entry: &ModelEntry, root: &Path) -> Result<
         base_url: entry.base_url.as_ref().map(|url| url.value.clone()),
         api_key: entry.api_key.as_ref().map(|value| secret("api_key", value)),
         max_tokens: entry.max_tokens.as_ref().and_then(|n| u32::try_from(n.value).ok()),
+        context_tokens: entry.context_tokens.as_ref().map(|n| n.value),
         temperature: entry.temperature.as_ref().map(|x| x.value),
         timeout_s: entry.timeout_s.as_ref().map(|n| n.value),
         idle_timeout_s: entry.idle_timeout_s.as_ref().map(|n| n.value),

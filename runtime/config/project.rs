@@ -59,6 +59,10 @@ impl Project {
         &self.root
     }
 
+    pub(super) fn env(&self) -> &Env {
+        &self.env
+    }
+
     /// The `abide.toml` files that were read, the nearest first.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
