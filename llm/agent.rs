@@ -13,6 +13,7 @@ use crate::http::Client;
 use crate::input::Input;
 use crate::model::ModelConfig;
 use crate::redact::Redactor;
+use crate::rounds::ResourceRef;
 use crate::secret::Vars;
 use crate::tools::Tools;
 use crate::wire::{Output, Stop, ToolChoice, Usage};
@@ -85,6 +86,9 @@ pub struct Agent {
     /// How often one call is made with nothing new in between; after that the model is told instead.
     #[serde(default = "identical_calls")]
     pub identical_calls: u32,
+    /// What it is shown before its input, read once in each run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<ResourceRef>,
 }
 
 /// What an agent came to.
@@ -145,6 +149,7 @@ impl Agent {
             run_budget: Limit::default(),
             priority: 0,
             tool_choice: ToolChoice::Auto,
+            resources: Vec::new(),
         }
     }
 
@@ -176,6 +181,12 @@ impl Agent {
     #[must_use]
     pub fn deny<S: Into<String>>(self, globs: impl IntoIterator<Item = S>) -> Self {
         Self { deny: texts(globs), ..self }
+    }
+
+    /// It is shown these resources of servers before its input.
+    #[must_use]
+    pub fn resources(self, resources: impl IntoIterator<Item = ResourceRef>) -> Self {
+        Self { resources: resources.into_iter().collect(), ..self }
     }
 
     /// The most calls of the model.

@@ -1,30 +1,24 @@
 //! The agent loop: asks the model, calls the tools it names, and asks again, each as a step of the run. It decides nothing
 //! by itself (`agent_move` does) and never touches the network outside a step.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use abide_engine::{Ctx, Error, Result, StepKind, Wait, step_key, terminal};
+use abide_engine::{Ctx, Result, Wait, terminal};
 use futures_util::future::join_all;
-use serde_json::Value;
-use tracing::Instrument as _;
 
 use crate::agent::{Agent, AgentHost, Answer, Approval};
 use crate::agent_filter::ToolFilter;
 use crate::agent_limit::CallLimit;
 use crate::agent_move::{Move, Plan, answer_text, conclude, decide};
+use crate::agent_rounds::Calling;
+use crate::agent_start;
 use crate::agent_text::{Sessions, Told, foreign};
 use crate::ask::Models;
 use crate::input::Input;
 use crate::model::ModelConfig;
-use crate::observe;
 use crate::structured;
-use crate::tools::{Policy, ToolCall, ToolSpec};
+use crate::tools::{Policy, ToolSpec};
 use crate::wire::{Output, Prompt, Reply, Stop, ToolChoice, ToolDecl, Turn, Usage};
-
-/// The key of a call's `_meta` under which a server finds the step's idempotency key.
-const IDEMPOTENCY_KEY: &str = "io.abide/idempotency-key";
 
 /// A conversation with a model about one input.
 struct Conversation<'a> {
@@ -40,7 +34,8 @@ pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: Input) -> Result<A
     let talk = Conversation { ctx, agent, host: host(agent, ctx)? };
     let mut models = Models::new(model(agent)?, talk.host.clone(), ctx);
     let tools = filter.choose(talk.discover().await?);
-    let mut prompt = talk.prompt(input, &tools);
+    let turns = agent_start::turns(ctx, agent, &talk.host, model(agent)?, input).await?;
+    let mut prompt = talk.prompt(turns, &tools);
     let mut sessions = Sessions::default();
     let mut limit = CallLimit::new(agent.calls_per_turn, agent.identical_calls);
     let (mut turns, mut usage, mut repaired) = (0, Usage::default(), false);
@@ -140,7 +135,7 @@ impl Conversation<'_> {
         Ok(tools)
     }
 
-    fn prompt(&self, input: Input, tools: &[ToolSpec]) -> Prompt {
+    fn prompt(&self, turns: Vec<Turn>, tools: &[ToolSpec]) -> Prompt {
         let instructions = self.agent.instructions.trim();
         let decl = |spec: &ToolSpec| ToolDecl {
             name: spec.name.clone(),
@@ -149,7 +144,7 @@ impl Conversation<'_> {
         };
         Prompt {
             system: (!instructions.is_empty()).then(|| instructions.to_owned()),
-            turns: vec![Turn::User(input.parts())],
+            turns,
             output: self.agent.output.clone(),
             tools: tools.iter().map(decl).collect(),
             tool_choice: self.agent.tool_choice,
@@ -180,41 +175,11 @@ impl Conversation<'_> {
             }
         }
         let server = call.server.clone();
-        match self.call(index, spec, call).await {
+        let calling = Calling { ctx: self.ctx, agent: self.agent, host: &self.host, spec, index };
+        match calling.carry_out(call).await {
             Ok(result) => Ok(Told::of_result(&server, &result, self.agent.max_result_chars)),
             Err(error) if error.is_cancelled() => Err(error),
             Err(error) => Ok(Told::error(&format!("the tool failed: {}", foreign(error.message())))),
         }
     }
-
-    async fn call(&self, index: usize, spec: &ToolSpec, call: ToolCall) -> Result<Value, Error> {
-        let host = self.host.clone();
-        let (run, agent): (Arc<str>, Arc<str>) = (self.ctx.run_id().into(), self.agent.name.as_str().into());
-        let run = move |call: ToolCall| {
-            let span = observe::execute_tool(&call.tool, &agent, &run);
-            let called = host.tools.call(call, meta(step_key())).instrument(span.clone());
-            async move {
-                let result = called.await;
-                observe::tool_ended(&span, &result);
-                result
-            }
-        };
-        let timeout = Duration::from_secs(spec.max_timeout_s.unwrap_or(spec.timeout_s).max(1));
-        let step = self.ctx.step(spec.name.clone(), call, run).kind(StepKind::Tool).effect(spec.effect);
-        let step = step.timeout(timeout).key(index);
-        let Some(probe) = spec.reconcile.clone() else { return step.await };
-        let (host, limit) = (self.host.clone(), Duration::from_secs(probe.timeout_s.max(1)));
-        let ask = move |call: ToolCall, key: Arc<str>| {
-            let question =
-                ToolCall { server: probe.server.clone(), tool: probe.tool.clone(), arguments: call.arguments };
-            let (answer, probe) = (host.tools.call(question, meta(Some(key))), probe.clone());
-            async move { probe.judge(&answer.await?).map_err(terminal) }
-        };
-        step.reconcile_within(limit, ask).await
-    }
-}
-
-/// What goes into a call's `_meta`.
-fn meta(key: Option<Arc<str>>) -> BTreeMap<String, Value> {
-    key.map(|key| (IDEMPOTENCY_KEY.to_owned(), Value::from(&*key))).into_iter().collect()
 }

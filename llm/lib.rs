@@ -14,11 +14,12 @@
 //!   what comes, `failure` says what it means if nothing whole does, `tls` makes the connections)
 //! - `call`: what goes with a call and who hears of it; `rate` reads what headers say of a provider's limits
 //! - [`observe`]: spans under the names of OpenTelemetry
-//! - `tools`: what an agent needs of whoever runs its tools
+//! - `tools`: what an agent needs of whoever runs its tools; `rounds` what a call can come to beside a result
 //! - `input`: what an agent is asked; `vectors`: texts to vectors as steps
 //! - `agent`: an agent as plain data and its answer; `agent_loop` turns it into steps (`ask` puts one question to a
 //!   model and its fallbacks), by the pure rules of `agent_filter`
-//!   (which tools it sees), `agent_move` (what follows a reply), `agent_text` (what the model is told of a result) and
+//!   (which tools it sees), `agent_move` (what follows a reply), `agent_rounds` (one call over several rounds; `sampling` asks a model for
+//!   a server), `agent_start` (what is read before the first question), `agent_text` (what the model is told of a result) and
 //!   `reconcile` (what a tool says of a call in doubt)
 
 #![forbid(unsafe_code)]
@@ -29,6 +30,8 @@ mod agent_filter;
 mod agent_limit;
 mod agent_loop;
 mod agent_move;
+mod agent_rounds;
+mod agent_start;
 mod agent_text;
 mod ask;
 mod body;
@@ -44,6 +47,8 @@ mod price;
 mod rate;
 mod reconcile;
 mod redact;
+mod rounds;
+mod sampling;
 mod secret;
 mod stream;
 pub mod structured;
@@ -67,6 +72,7 @@ pub use price::{Price, nano_of_usd};
 pub use rate::RateLimits;
 pub use reconcile::Reconcile;
 pub use redact::Redactor;
+pub use rounds::{Answers, Asks, Came, Given, Left, Look, Onward, PromptRef, ResourceRef, Sampling, Work};
 pub use secret::{EnvVars, MissingVar, SecretRef, Vars, expand};
 pub use stream::Delta;
 pub use tls::http_client;

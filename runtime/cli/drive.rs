@@ -1,7 +1,7 @@
 //! Stays with runs that this process works on: shows what happens, answers what its user said would be answered, and leaves
 //! when all have ended or stand still. It never prints a result.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -10,14 +10,17 @@ use abide_llm::Approval;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use serde_json::{Value, json};
 use tokio::sync::broadcast::Receiver;
 
 use super::args::Stay;
-use super::candidates::{Wants, about};
+use super::candidates::{Wants, about, describe};
+use super::form::{self, Dialog, question_of};
 use super::live::Live;
 use super::messages::answer_id;
-use super::screen::{Screen, put_question, yes_or_no};
+use super::screen::{Screen, put, put_question, yes_or_no};
 use super::session::Opened;
+use crate::shell::quote;
 use crate::{HostError, Progress, ProgressKind, Run, Settled, StepReport};
 
 /// What a run came to while this process stayed with it.
@@ -46,6 +49,8 @@ struct Flow {
     taken_up: bool,
     /// Approvals answered here; true once the run was taken up for the sake of one that it had parked without seeing.
     sent: HashMap<String, bool>,
+    /// What it asks and cannot be answered here, as far as that was told.
+    told: HashSet<String>,
 }
 
 type Settling = BoxFuture<'static, (usize, Result<Settled, HostError>)>;
@@ -62,6 +67,8 @@ struct Drive<'a> {
     asking: Option<(usize, String)>,
     /// What is asked there, as it is shown.
     shown: Option<StepReport>,
+    /// A server's question there, as far as it is answered.
+    dialog: Option<Dialog>,
     /// Nobody answers any more.
     deaf: bool,
 }
@@ -74,7 +81,10 @@ pub(crate) async fn stay_with(
     mut progress: Receiver<Progress>,
     runs: Vec<Run>,
 ) -> Driven {
-    let flow = |run| Flow { run, end: None, parked: false, taken_up: false, sent: HashMap::new() };
+    let flow = |run| {
+        let (sent, told) = Default::default();
+        Flow { run, end: None, parked: false, taken_up: false, sent, told }
+    };
     let mut drive = Drive {
         screen,
         opened,
@@ -85,6 +95,7 @@ pub(crate) async fn stay_with(
         questions: VecDeque::new(),
         asking: None,
         shown: None,
+        dialog: None,
         deaf: false,
     };
     for i in 0..drive.flows.len() {
@@ -128,16 +139,16 @@ impl Drive<'_> {
         }
     }
 
-    fn can_answer(&self) -> bool {
-        self.stay.yes || (self.screen.interactive && !self.deaf)
+    /// Can this process say something to what the step asks?
+    fn can_answer(&self, step: &StepReport) -> bool {
+        let approves = self.stay.yes && Wants::Approval.is(step);
+        approves || (self.screen.interactive && !self.deaf && asks_a_person(step))
     }
 
     /// A run may have waited or asked before anybody listened.
     async fn look(&mut self, i: usize) {
-        if self.can_answer() {
-            for id in self.pending(i) {
-                self.ask(i, id).await;
-            }
+        for id in self.pending(i) {
+            self.ask(i, id).await;
         }
         let Some(flow) = self.flows.get(i) else { return };
         if let Ok(info) = flow.run.inspect()
@@ -150,8 +161,13 @@ impl Drive<'_> {
 
     fn pending(&self, i: usize) -> Vec<String> {
         let report = self.flows.get(i).and_then(|flow| flow.run.report().ok());
+        let sent = self.flows.get(i).map(|flow| &flow.sent);
         let steps = report.map(|report| report.steps).unwrap_or_default();
-        steps.into_iter().filter(|step| Wants::Approval.is(step)).map(|step| step.id).collect()
+        steps
+            .into_iter()
+            .filter(|step| self.can_answer(step) || sent.is_some_and(|sent| sent.contains_key(&step.id)))
+            .map(|step| step.id)
+            .collect()
     }
 
     async fn event(&mut self, progress: &Progress) {
@@ -162,9 +178,31 @@ impl Drive<'_> {
         }
         let Some(i) = found else { return };
         match &progress.what {
-            ProgressKind::Asked { id, wait: Wait::Approval } => self.ask(i, id.clone()).await,
-            ProgressKind::Waiting { until_ms: Some(_), .. } => self.waits(i).await,
+            ProgressKind::Asked { id, wait: Wait::Approval | Wait::Answer } => self.ask(i, id.clone()).await,
+            ProgressKind::Waiting { what, until_ms: Some(_) } => {
+                if matches!(*what, "answer" | "approval") {
+                    self.tell(i);
+                }
+                self.waits(i).await;
+            }
             _ => {}
+        }
+    }
+
+    /// A run that stays with this process waits for a word that cannot be said here: tells once where it can be.
+    fn tell(&mut self, i: usize) {
+        let Some(report) = self.flows.get(i).and_then(|flow| flow.run.report().ok()) else { return };
+        let mute = |step: &&StepReport| asks_a_person(step) && !self.can_answer(step);
+        let steps: Vec<&StepReport> = report.steps.iter().filter(mute).collect();
+        for step in steps {
+            let Some(flow) = self.flows.get_mut(i) else { return };
+            if flow.told.insert(step.id.clone()) {
+                let (run, id) = (quote(flow.run.id()), quote(&step.id));
+                let verb =
+                    if Wants::Approval.is(step) { format!("approve {run}") } else { format!("answer {run} JSON") };
+                let about = describe(step, 160);
+                self.screen.say(&format!("{about}\n  say so from another terminal: `abide {verb} --step {id}`"));
+            }
         }
     }
 
@@ -201,7 +239,7 @@ impl Drive<'_> {
             if unseen {
                 return self.go_on(i).await;
             }
-            if self.can_answer() && !pending.is_empty() {
+            if !pending.is_empty() {
                 if let Some(flow) = self.flows.get_mut(i) {
                     flow.parked = true;
                 }
@@ -216,7 +254,7 @@ impl Drive<'_> {
         }
         self.questions.retain(|(of, _)| *of != i);
         if self.asking.as_ref().is_some_and(|(of, _)| *of == i) {
-            self.asking = None;
+            (self.asking, self.dialog) = (None, None);
             self.screen.say("");
             self.live.go_on();
             self.ask_next();
@@ -243,15 +281,16 @@ impl Drive<'_> {
         self.asking.iter().chain(&self.questions).any(|(of, _)| *of == i)
     }
 
-    /// A call wants to be allowed.
+    /// A call wants to be allowed, or a server asks.
     async fn ask(&mut self, i: usize, id: String) {
         let known = self.asking.iter().chain(&self.questions).any(|(of, known)| *of == i && *known == id);
         if known || self.flows.get(i).is_none_or(|flow| flow.sent.contains_key(&id)) {
             return;
         }
-        if self.stay.yes {
-            self.answer(i, &id, true, None).await;
-        } else if self.can_answer() {
+        let is_approval = self.step(i, &id).is_some_and(|step| Wants::Approval.is(&step));
+        if self.stay.yes && is_approval {
+            self.answer(i, &id, allowing(true), None).await;
+        } else if self.screen.interactive && !self.deaf {
             self.questions.push_back((i, id));
             if self.asking.is_none() {
                 self.ask_next();
@@ -262,37 +301,56 @@ impl Drive<'_> {
     /// Puts the next question that is still one on the screen.
     fn ask_next(&mut self) {
         while let Some((i, id)) = self.questions.pop_front() {
-            let report = self.flows.get(i).and_then(|flow| flow.run.report().ok());
-            let step = report.and_then(|report| report.steps.into_iter().find(|s| s.id == id && Wants::Approval.is(s)));
-            if let Some(step) = step {
+            if let Some(step) = self.step(i, &id) {
                 self.live.hold();
-                let about = about(&step).unwrap_or_default();
-                self.screen.say(&format!("\n  {} asks to call\n    {about}", step.id));
-                put_question("  allow it?");
+                self.dialog = question_of(step.input.as_ref()).map(Dialog::new);
+                match &self.dialog {
+                    Some(dialog) => put(&format!("\n{}", dialog.prompt())),
+                    None => {
+                        let about = about(&step).unwrap_or_default();
+                        self.screen.say(&format!("\n  {} asks to call\n    {about}", step.id));
+                        put_question("  allow it?");
+                    }
+                }
                 (self.asking, self.shown) = (Some((i, id)), Some(step));
                 return;
             }
         }
     }
 
+    /// The step of this id, if it asks somebody now.
+    fn step(&self, i: usize, id: &str) -> Option<StepReport> {
+        let report = self.flows.get(i)?.run.report().ok()?;
+        report.steps.into_iter().find(|step| step.id == id && asks_a_person(step))
+    }
+
     async fn answered(&mut self, line: Option<String>) {
-        let said = line.as_deref().map(yes_or_no);
-        if said == Some(None) {
-            return put_question("  allow it? y or n");
-        }
+        let said = match (&mut self.dialog, line.as_deref()) {
+            (_, None) => None,
+            (Some(dialog), Some(line)) => match dialog.hear(line) {
+                Some(reply) => Some(form::result(&reply)),
+                None => return put(&dialog.prompt()),
+            },
+            (None, Some(line)) => match yes_or_no(line) {
+                Some(allow) => Some(allowing(allow)),
+                None => return put_question("  allow it? y or n"),
+            },
+        };
         let Some((i, id)) = self.asking.take() else { return };
+        self.dialog = None;
         self.live.go_on();
-        match said.flatten() {
-            Some(allow) => {
+        match said {
+            Some(said) => {
                 let shown = self.shown.take();
-                self.answer(i, &id, allow, shown).await;
+                self.answer(i, &id, said, shown).await;
             }
             // Nobody is there any more: whoever has parked stays so.
             None => {
                 self.deaf = true;
                 self.questions.clear();
                 for flow in self.flows.iter_mut().filter(|flow| flow.parked) {
-                    let settled = Settled::Parked { status: "waiting", waiting_for: Some("approval"), until_ms: None };
+                    let waiting_for = flow.run.inspect().ok().and_then(|info| info.waiting_for);
+                    let settled = Settled::Parked { status: "waiting", waiting_for, until_ms: None };
                     flow.end.get_or_insert(Ok(End::Settled(settled)));
                 }
                 return;
@@ -303,13 +361,14 @@ impl Drive<'_> {
     }
 
     /// Answers a question: for what was shown, or for what is asked now.
-    async fn answer(&mut self, i: usize, id: &str, allow: bool, shown: Option<StepReport>) {
+    async fn answer(&mut self, i: usize, id: &str, mut said: Value, shown: Option<StepReport>) {
+        let Some(step) = shown.or_else(|| self.step(i, id)) else { return };
         let Some(flow) = self.flows.get_mut(i) else { return };
         let Ok(report) = flow.run.report() else { return };
-        let now = || report.steps.iter().find(|s| s.id == id && Wants::Approval.is(s)).cloned();
-        let Some(step) = shown.or_else(now) else { return };
-        let approval = Approval { allow, reason: None };
-        match flow.run.answer_shown(&step, &approval, &answer_id(report.run.generation, id)).await {
+        if let Ok(redactor) = self.opened.redactor(&flow.run) {
+            redactor.hide_value(&mut said);
+        }
+        match flow.run.answer_shown(&step, &said, &answer_id(report.run.generation, id)).await {
             Ok(_) => {
                 flow.sent.insert(id.to_owned(), false);
             }
@@ -318,4 +377,13 @@ impl Drive<'_> {
             Err(error) => self.screen.say(&format!("the answer for {id} was not recorded: {error}")),
         }
     }
+}
+
+/// Does this step ask for what a person can say on a terminal?
+fn asks_a_person(step: &StepReport) -> bool {
+    Wants::Approval.is(step) || (Wants::Answer.is(step) && question_of(step.input.as_ref()).is_some())
+}
+
+fn allowing(allow: bool) -> Value {
+    json!(Approval { allow, reason: None })
 }

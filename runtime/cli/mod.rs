@@ -6,6 +6,7 @@
 //! - `messages`: what can be said to a run (`candidates`: to which step, `verdict`: about one in doubt)
 //! - `tools`, `call`: verbs that try servers outside of runs (`bench`)
 //! - `look`, `replay`, `doctor`: verbs that only look; `consent`: what files may do, and `abide trust`
+//! - `form`: a server's question, put to a person; `prompt`: a server's prompt as input
 //! - `screen`, `failure`, `hints`, `next`, `clock`, `log`: how it is told
 
 mod args;
@@ -19,12 +20,14 @@ mod doctor;
 mod drive;
 mod end;
 mod failure;
+mod form;
 mod hints;
 mod live;
 mod log;
 mod look;
 mod messages;
 mod next;
+mod prompt;
 mod replay;
 mod resume;
 mod screen;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use abide_llm::{Limit, ToolChoice, ToolFilter};
+use abide_llm::{Limit, ResourceRef, ToolChoice, ToolFilter};
 use abide_mcp::ServerConfig;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +44,9 @@ pub struct AgentDef {
     /// `tool_choice` (or `toolChoice`): `auto`, `required` (in its first turn it must call a tool) or `none`; `auto` without it.
     #[serde(default)]
     pub tool_choice: ToolChoice,
+    /// `resources`: what it is shown before its input, as `server:uri`.
+    #[serde(default)]
+    pub resources: Vec<ResourceRef>,
     /// `skills`, kept for those who can use them.
     pub skills: Vec<String>,
     /// The file.
@@ -85,6 +88,7 @@ impl AgentDef {
             budget: front.budget()?,
             priority: front.priority()?,
             tool_choice: front.tool_choice()?,
+            resources: front.resources()?,
             skills: front.list("skills")?.unwrap_or_default(),
             path: path.to_path_buf(),
             origin,
@@ -103,7 +107,7 @@ impl AgentDef {
 }
 
 /// Keys that mean something here, each with a line that sets it.
-const KEYS: [(&str, &str); 16] = [
+const KEYS: [(&str, &str); 17] = [
     ("name", "name: researcher"),
     ("description", "description: Finds facts"),
     ("model", "model: sonnet"),
@@ -119,6 +123,7 @@ const KEYS: [(&str, &str); 16] = [
     ("priority", "priority: 5"),
     ("tool_choice", "tool_choice: required"),
     ("toolChoice", "toolChoice: required"),
+    ("resources", "resources: [\"docs:file:///notes.md\"]"),
     ("skills", "skills: [review]"),
 ];
 
@@ -292,6 +297,30 @@ impl Front {
             }
             .ok_or_else(|| Self::wrong("priority", node, "a whole number")),
         }
+    }
+
+    fn resources(&self) -> Result<Vec<ResourceRef>, ConfigError> {
+        let mut found = Vec::new();
+        for text in self.list("resources")?.unwrap_or_default() {
+            match text.split_once(':') {
+                Some((server, uri)) if !server.is_empty() && uri.contains(':') => {
+                    let resource = ResourceRef { server: server.to_owned(), uri: uri.to_owned() };
+                    if !found.contains(&resource) {
+                        found.push(resource);
+                    }
+                }
+                _ => {
+                    let at = self.node("resources").map_or(&self.file, |node| &node.at);
+                    let problem = format!("`{text}` in `resources` does not name a server and an address");
+                    return Err(ConfigError::invalid(
+                        at,
+                        problem,
+                        "write it like this: resources: [\"docs:file:///notes.md\"]",
+                    ));
+                }
+            }
+        }
+        Ok(found)
     }
 
     fn tool_choice(&self) -> Result<ToolChoice, ConfigError> {

@@ -1,5 +1,6 @@
 //! The binary as its users call it: words in, exit codes and documents out, against a scripted model and a small MCP server.
 
+mod asked;
 mod bad_input;
 mod budgets;
 mod doubt;

@@ -5,7 +5,7 @@
 
 The servers: npm's server-everything (over stdio and over streamable HTTP), server-filesystem and server-memory; PyPI's
 mcp-server-git and mcp-server-time. Beside each tool: progress, time-outs, an interrupt, a server killed in mid-call, and questions
-that are declined where nobody is there and answered where somebody is. It proves nothing about runs: run.py does that.
+that are declined where nobody is there and answered where somebody is; and through an agent (asked.py) the same over kill -9.
 """
 
 import json
@@ -22,6 +22,7 @@ import threading
 import time
 from pathlib import Path
 
+from asked import through_an_agent
 from install import InstallError, cache_folder, install_npm, install_venv, need, once, venv_python
 from run import find_abide
 
@@ -320,6 +321,7 @@ def main():
         every_tool_was_called(place)
         a_person_answers(place)
         time_passes(place)
+        through_an_agent(place)
     finally:
         place.web.kill()
     if place.problems or "--keep" in sys.argv:
