@@ -127,18 +127,7 @@ def a_terminal_answers(place):
     os.close(theirs)
     screen = []
 
-    def type_answers():
-        try:
-            while data := os.read(ours, 4096).decode(errors="replace"):
-                screen.append(data)
-                if "[y/N]" in data:
-                    os.write(ours, b"y\n")
-                for field in re.findall(r"^  (\w+) \(", data, re.M):
-                    os.write(ours, b"Grace\n" if field == "name" else b"\n")
-        except OSError:
-            pass  # the terminal is closed when abide ends
-
-    threading.Thread(target=type_answers, daemon=True).start()
+    type_answers(ours, screen, "Grace")
     try:
         out, _ = process.communicate(timeout=60)
     except subprocess.TimeoutExpired:
@@ -146,6 +135,29 @@ def a_terminal_answers(place):
         out, _ = process.communicate()
     place.check("a terminal answers through an agent", process.returncode == 0 and "Grace" in out,
                 f"{process.returncode} {out} {''.join(screen)}")
+
+
+def type_answers(terminal, screen, name):
+    """Says yes, and fills in the field `name` alone; what is seen goes to `screen`."""
+
+    def answer():
+        unanswered = ""
+        try:
+            while data := os.read(terminal, 4096).decode(errors="replace"):
+                screen.append(data)
+                unanswered += data
+                field = re.search(r"  (\w+) \([^\n]*: ?$", unanswered)
+                if "[y/N]" in unanswered:
+                    os.write(terminal, b"y\n")
+                elif field:
+                    os.write(terminal, name.encode() + b"\n" if field[1] == "name" else b"\n")
+                else:
+                    continue
+                unanswered = ""
+        except OSError:
+            pass  # the terminal is closed when abide ends
+
+    threading.Thread(target=answer, daemon=True).start()
 
 
 def killed_while_asking(place):

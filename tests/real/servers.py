@@ -11,18 +11,16 @@ that are declined where nobody is there and answered where somebody is; and thro
 import json
 import os
 import pty
-import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
-from asked import through_an_agent
+from asked import through_an_agent, type_answers
 from install import InstallError, cache_folder, install_npm, install_venv, need, once, venv_python
 from run import find_abide
 
@@ -281,19 +279,7 @@ def a_person_answers(place):
     os.close(theirs)
     screen = []
 
-    def type_answers():
-        try:
-            while data := os.read(ours, 4096).decode(errors="replace"):
-                screen.append(data)
-                if "[y/N]" in data:
-                    os.write(ours, b"y\n")
-                for field in re.findall(r"^  (\w+) \(", data, re.M):
-                    os.write(ours, b"Ada\n" if field == "name" else b"\n")
-        except OSError:
-            pass  # the terminal is closed when abide ends
-
-    typist = threading.Thread(target=type_answers, daemon=True)
-    typist.start()
+    type_answers(ours, screen, "Ada")
     try:
         out, _ = process.communicate(timeout=60)
     except subprocess.TimeoutExpired:
