@@ -76,7 +76,7 @@ impl Calling<'_> {
     pub(crate) async fn carry_out(&self, call: ToolCall) -> Result<Value> {
         let host = self.host.clone();
         let first = move |call: ToolCall| host.tools.round(call, Onward::Begin, meta(step_key()));
-        let mut came = self.request(call.clone(), first).await?;
+        let mut came = self.request(call.clone(), None, first).await?;
         for _ in 0..MOST_ROUNDS {
             came = match came {
                 Came::Done(result) => return Ok(result),
@@ -96,10 +96,11 @@ impl Calling<'_> {
         Err(terminal(format!("it asked {MOST_ROUNDS} times and did not come to a result: it was given up")))
     }
 
-    /// One request as a step.
+    /// One request as a step, under the key of the call's first one.
     async fn request<I>(
         &self,
         input: I,
+        key: Option<Arc<str>>,
         ask: impl Fn(I) -> BoxFuture<Result<Came>> + Send + Sync + 'static,
     ) -> Result<Came>
     where
@@ -110,7 +111,8 @@ impl Calling<'_> {
         let tool: Arc<str> = spec.tool.as_str().into();
         let run = move |input: I| {
             let span = observe::execute_tool(&tool, &agent, &run);
-            let (key, asked) = (step_key().unwrap_or_default(), ask(input).instrument(span.clone()));
+            let key = key.clone().or_else(step_key).unwrap_or_default();
+            let asked = ask(input).instrument(span.clone());
             async move {
                 let came = asked.await.map(|came| came.under(&key).write());
                 observe::tool_ended(&span, &came);
@@ -145,14 +147,15 @@ impl Calling<'_> {
         if !asks.open {
             self.all_given(&answers)?;
         }
-        let host = self.host.clone();
+        let (host, key): (_, Arc<str>) = (self.host.clone(), asks.key.as_str().into());
+        let its = key.clone();
         let again = move |Again { call, answers }: Again| {
             // What was open ended with an earlier attempt, and somebody has said that it did not happen.
             let is_gone = asks.open && step_attempt().is_some_and(|attempt| attempt > 1);
             let onward = if is_gone { Onward::Begin } else { Onward::Answer(asks.clone(), answers) };
-            host.tools.round(call, onward, meta(Some(asks.key.as_str().into())))
+            host.tools.round(call, onward, meta(Some(its.clone())))
         };
-        self.request(Again { call: call.clone(), answers }, again).await
+        self.request(Again { call: call.clone(), answers }, Some(key), again).await
     }
 
     /// Where the server waits for nobody, there is no way to tell it that a model may not be asked.
@@ -168,13 +171,14 @@ impl Calling<'_> {
     /// The request after a work was lost: in doubt, until somebody says that the call may be made again.
     async fn lost(&self, call: &ToolCall, work: Work, why: String) -> Result<Came> {
         let (host, key): (_, Arc<str>) = (self.host.clone(), work.key.into());
+        let its = key.clone();
         let again = move |Again { call, .. }: Again| -> BoxFuture<Result<Came>> {
             if step_attempt().is_none_or(|attempt| attempt <= 1) {
                 return Box::pin(std::future::ready(Err(in_doubt(why.clone()))));
             }
-            host.tools.round(call, Onward::Begin, meta(Some(key.clone())))
+            host.tools.round(call, Onward::Begin, meta(Some(its.clone())))
         };
-        self.request(Again { call: call.clone(), answers: Answers::new() }, again).await
+        self.request(Again { call: call.clone(), answers: Answers::new() }, Some(key), again).await
     }
 
     /// The answers to all questions; none for those of an open call that has ended meanwhile.

@@ -100,6 +100,19 @@ fn a_person_may_decline_or_leave_it_open_and_an_address_is_opened() {
 }
 
 #[test]
+fn a_server_may_ask_again_and_it_stays_one_call() {
+    let model = caller("ask_ask", json!({"again": true}));
+    let project = project(&model, "modern", "");
+    run(&project).is(3);
+    project.abide(&["answer", "r", "{\"name\": \"Ada\"}", "--resume", "--trust"]).is(3).says("sign in");
+    project.abide(&["answer", "r", "true", "--resume", "--trust"]).is(0);
+    let seen = requests(&project.log());
+    let states: Vec<_> = seen.iter().map(|request| request["state"].clone()).collect();
+    assert_eq!(states, [json!(null), json!("state-7"), json!("state-8")]);
+    assert!(seen[0]["key"].is_string() && seen.iter().all(|request| request["key"] == seen[0]["key"]), "{seen:?}");
+}
+
+#[test]
 fn a_kill_while_the_answer_is_on_its_way_asks_nobody_twice() {
     let model = caller("ask_ask", json!({"stall": 1}));
     let project = project(&model, "modern", "");

@@ -166,6 +166,11 @@ impl Server {
             return Some(json!({"resultType": "input_required", "requestState": "state-7",
                 "inputRequests": {"q": {"method": method, "params": asked}}}));
         };
+        if params["arguments"]["again"] == true && params["requestState"] == "state-7" {
+            let (method, asked) = Self::question("visit");
+            return Some(json!({"resultType": "input_required", "requestState": "state-8",
+                "inputRequests": {"q": {"method": method, "params": asked}}}));
+        }
         let stall = params["arguments"]["stall"].as_u64().unwrap_or(0);
         let before = requests(&self.log).iter().filter(|request| !request["given"].is_null()).count() as u64;
         (before > stall).then(|| text(&format!("was told {} with {}", given["q"], params["requestState"])))
