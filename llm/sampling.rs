@@ -111,7 +111,7 @@ mod tests {
         ModelConfig { max_tokens: Some(100), ..ModelConfig::new(Provider::Openai, "m") }
     }
 
-    fn message(role: &str, content: Value) -> Value {
+    fn message(role: &str, content: &Value) -> Value {
         json!({"role": role, "content": content})
     }
 
@@ -119,8 +119,8 @@ mod tests {
     fn a_servers_messages_become_a_conversation() {
         let text = |text: &str| json!({"type": "text", "text": text});
         let params = json!({"systemPrompt": "Be brief.", "messages": [
-            message("user", text("one")), message("user", json!([text("two"), text("three")])),
-            message("assistant", text("four")), message("user", text("five"))]});
+            message("user", &text("one")), message("user", &json!([text("two"), text("three")])),
+            message("assistant", &text("four")), message("user", &text("five"))]});
         let prompt = prompt(&params, &model()).unwrap();
         assert_eq!(prompt.system.as_deref(), Some("Be brief."));
         let [Turn::User(first), Turn::Assistant(second), Turn::User(third)] = prompt.turns.as_slice() else {
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn what_cannot_be_shown_is_refused_and_not_left_out() {
         let audio =
-            json!({"messages": [message("user", json!({"type": "audio", "data": "AA==", "mimeType": "audio/wav"}))]});
+            json!({"messages": [message("user", &json!({"type": "audio", "data": "AA==", "mimeType": "audio/wav"}))]});
         for (params, part) in [(audio, "kind `audio`"), (json!({"messages": []}), "without a message")] {
             let error = prompt(&params, &model()).unwrap_err();
             assert!(error.message().contains(part), "{error}");
