@@ -17,6 +17,7 @@ use crate::input::Input;
 use crate::memory::Remembers;
 use crate::model::ModelConfig;
 use crate::redact::Redactor;
+use crate::rounds::ResourceRef;
 use crate::secret::Vars;
 use crate::skill::Skill;
 use crate::tools::Tools;
@@ -108,6 +109,9 @@ pub struct Agent {
     /// Code around its calls of tools.
     #[serde(skip)]
     pub hooks: Hooks,
+    /// What it is shown before its input, read once in each run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<ResourceRef>,
 }
 
 /// What an agent came to.
@@ -174,6 +178,7 @@ impl Agent {
             ask_person: None,
             functions: Vec::new(),
             hooks: Hooks::default(),
+            resources: Vec::new(),
         }
     }
 
@@ -205,6 +210,12 @@ impl Agent {
     #[must_use]
     pub fn deny<S: Into<String>>(self, globs: impl IntoIterator<Item = S>) -> Self {
         Self { deny: texts(globs), ..self }
+    }
+
+    /// It is shown these resources of servers before its input.
+    #[must_use]
+    pub fn resources(self, resources: impl IntoIterator<Item = ResourceRef>) -> Self {
+        Self { resources: resources.into_iter().collect(), ..self }
     }
 
     /// The most calls of the model.

@@ -1,34 +1,28 @@
 //! The agent loop: asks the model, calls the tools it names, and asks again, each as a step of the run. It decides nothing
 //! by itself (`agent_move` does) and never touches the network outside a step.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use abide_engine::{Ctx, Error, Result, StepKind, Wait, step_key, terminal};
+use abide_engine::{Ctx, Result, Wait, terminal};
 use futures_util::future::join_all;
-use serde_json::Value;
-use tracing::Instrument as _;
 
 use crate::agent::{Agent, AgentHost, Answer, Approval};
 use crate::agent_filter::ToolFilter;
 use crate::agent_limit::CallLimit;
 use crate::agent_move::{Move, Plan, answer_text, conclude, decide};
+use crate::agent_rounds::Calling;
+use crate::agent_start;
 use crate::agent_text::{Sessions, Told, foreign};
 use crate::ask::Models;
 use crate::input::Input;
 use crate::memory;
 use crate::model::ModelConfig;
-use crate::observe;
 use crate::own_tools::{OwnTools, Place};
 use crate::skill;
 use crate::structured;
 use crate::template;
-use crate::tools::{Policy, ToolCall, ToolSpec};
+use crate::tools::{Policy, ToolSpec};
 use crate::wire::{Output, Prompt, Reply, Stop, ToolChoice, ToolDecl, Turn, Usage};
-
-/// The key of a call's `_meta` under which a server finds the step's idempotency key.
-const IDEMPOTENCY_KEY: &str = "io.abide/idempotency-key";
 
 /// A conversation with a model about one input.
 struct Conversation<'a> {
@@ -53,7 +47,8 @@ async fn answer(agent: &Agent, ctx: &Ctx, instructions: &str, input: Input) -> R
     let mut models = Models::new(model(agent)?, talk.host.clone(), ctx);
     let tools = talk.own.before(filter.choose(talk.discover().await?))?;
     let remembered = memory::recall(ctx, agent).await?;
-    let mut prompt = talk.prompt(instructions, input, &tools);
+    let turns = agent_start::turns(ctx, agent, &talk.host, model(agent)?, input).await?;
+    let mut prompt = talk.prompt(instructions, turns, &tools);
     prompt.turns.splice(..0, remembered);
     let mut sessions = Sessions::default();
     let mut limit = CallLimit::new(agent.calls_per_turn, agent.identical_calls);
@@ -154,7 +149,7 @@ impl Conversation<'_> {
         Ok(tools)
     }
 
-    fn prompt(&self, instructions: &str, input: Input, tools: &[ToolSpec]) -> Prompt {
+    fn prompt(&self, instructions: &str, turns: Vec<Turn>, tools: &[ToolSpec]) -> Prompt {
         let said = Some(instructions.trim()).filter(|said| !said.is_empty()).map(str::to_owned);
         let system: Vec<String> = said.into_iter().chain(skill::listing(&self.agent.skills)).collect();
         let decl = |spec: &ToolSpec| ToolDecl {
@@ -164,7 +159,7 @@ impl Conversation<'_> {
         };
         Prompt {
             system: (!system.is_empty()).then(|| system.join("\n\n")),
-            turns: vec![Turn::User(input.parts())],
+            turns,
             output: self.agent.output.clone(),
             tools: tools.iter().map(decl).collect(),
             tool_choice: self.agent.tool_choice,
@@ -202,7 +197,7 @@ impl Conversation<'_> {
         let (server, made) = (call.server.clone(), call.clone());
         let result = match self.own.find(&spec.name) {
             Some(own) => own.call(self.agent, &place, call).await,
-            None => self.call(index, spec, call).await,
+            None => Calling { ctx: self.ctx, agent: self.agent, host: &self.host, spec, index }.carry_out(call).await,
         };
         match result {
             Ok(result) => Ok(match self.agent.hooks.after(&place, spec, made, result).await? {
@@ -213,35 +208,4 @@ impl Conversation<'_> {
             Err(error) => Ok(Told::error(&format!("the tool failed: {}", foreign(error.message())))),
         }
     }
-
-    async fn call(&self, index: usize, spec: &ToolSpec, call: ToolCall) -> Result<Value, Error> {
-        let host = self.host.clone();
-        let (run, agent): (Arc<str>, Arc<str>) = (self.ctx.run_id().into(), self.agent.name.as_str().into());
-        let run = move |call: ToolCall| {
-            let span = observe::execute_tool(&call.tool, &agent, &run);
-            let called = host.tools.call(call, meta(step_key())).instrument(span.clone());
-            async move {
-                let result = called.await;
-                observe::tool_ended(&span, &result);
-                result
-            }
-        };
-        let timeout = Duration::from_secs(spec.max_timeout_s.unwrap_or(spec.timeout_s).max(1));
-        let step = self.ctx.step(spec.name.clone(), call, run).kind(StepKind::Tool).effect(spec.effect);
-        let step = step.timeout(timeout).key(index);
-        let Some(probe) = spec.reconcile.clone() else { return step.await };
-        let (host, limit) = (self.host.clone(), Duration::from_secs(probe.timeout_s.max(1)));
-        let ask = move |call: ToolCall, key: Arc<str>| {
-            let question =
-                ToolCall { server: probe.server.clone(), tool: probe.tool.clone(), arguments: call.arguments };
-            let (answer, probe) = (host.tools.call(question, meta(Some(key))), probe.clone());
-            async move { probe.judge(&answer.await?).map_err(terminal) }
-        };
-        step.reconcile_within(limit, ask).await
-    }
-}
-
-/// What goes into a call's `_meta`.
-fn meta(key: Option<Arc<str>>) -> BTreeMap<String, Value> {
-    key.map(|key| (IDEMPOTENCY_KEY.to_owned(), Value::from(&*key))).into_iter().collect()
 }

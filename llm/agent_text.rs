@@ -151,7 +151,7 @@ fn part(item: &Value, has_text: &mut bool) -> Part {
 }
 
 /// What a provider would refuse would end the run.
-fn can_be_shown(mime: &str, data: &str) -> bool {
+pub(crate) fn can_be_shown(mime: &str, data: &str) -> bool {
     let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
     IMAGES.contains(&mime) && (1..=IMAGE_BYTES).contains(&data.len()) && data.bytes().all(is_base64)
 }

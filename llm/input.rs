@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::rounds::PromptRef;
 use crate::wire::{Part, Source};
 
-/// What an agent is asked. As JSON it is a text, or `{"text": .., "attachments": [{"name": .., "mime": .., "data": base64}]}`.
+/// What an agent is asked. As JSON it is a text, or `{"text": .., "attachments": [{"name": .., "mime": .., "data": base64}], "prompt":
+/// {"server": .., "name": .., "arguments": {..}}}`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(from = "Written", into = "Written")]
 pub struct Input {
@@ -12,6 +14,8 @@ pub struct Input {
     pub text: String,
     /// What is shown with it.
     pub attachments: Vec<Attachment>,
+    /// A prompt of a server's, which comes before the text.
+    pub prompt: Option<PromptRef>,
 }
 
 /// An image or a document.
@@ -30,27 +34,34 @@ pub struct Attachment {
 #[serde(untagged)]
 enum Written {
     Text(String),
-    With { text: String, attachments: Vec<Attachment> },
+    With {
+        text: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        attachments: Vec<Attachment>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prompt: Option<PromptRef>,
+    },
 }
 
 impl From<Written> for Input {
     fn from(written: Written) -> Self {
         match written {
             Written::Text(text) => text.into(),
-            Written::With { text, attachments } => Self { text, attachments },
+            Written::With { text, attachments, prompt } => Self { text, attachments, prompt },
         }
     }
 }
 
 impl From<Input> for Written {
-    fn from(Input { text, attachments }: Input) -> Self {
-        if attachments.is_empty() { Self::Text(text) } else { Self::With { text, attachments } }
+    fn from(Input { text, attachments, prompt }: Input) -> Self {
+        let plain = attachments.is_empty() && prompt.is_none();
+        if plain { Self::Text(text) } else { Self::With { text, attachments, prompt } }
     }
 }
 
 impl From<String> for Input {
     fn from(text: String) -> Self {
-        Self { text, attachments: Vec::new() }
+        Self { text, ..Self::default() }
     }
 }
 
@@ -102,11 +113,13 @@ impl Input {
 
     /// Tells two inputs apart.
     pub(crate) fn key(&self) -> String {
-        if self.attachments.is_empty() {
+        if self.attachments.is_empty() && self.prompt.is_none() {
             return self.text.clone();
         }
+        let prompt = self.prompt.as_ref().and_then(|prompt| serde_json::to_string(prompt).ok()).unwrap_or_default();
         let shown: Vec<String> = self.attachments.iter().map(|one| format!("{}:{}", one.name, one.data)).collect();
-        format!("{} {}", self.text, shown.join(" "))
+        let key = format!("{} {}", self.text, shown.join(" "));
+        if prompt.is_empty() { key } else { format!("{key} {prompt}") }
     }
 }
 

@@ -14,13 +14,14 @@
 //!   what comes, `failure` says what it means if nothing whole does, `tls` makes the connections)
 //! - `call`: what goes with a call and who hears of it; `rate` reads what headers say of a provider's limits
 //! - [`observe`]: spans under the names of OpenTelemetry
-//! - `tools`: what an agent needs of whoever runs its tools; `own_tools`: those that it has of its own (`function`: functions of the
-//!   program, `ask_person`: asking a person, `skill`: instructions loaded on demand); `hooks`: code around calls
+//! - `tools`: what an agent needs of whoever runs its tools, `rounds` what a call can come to beside a result; `own_tools`: those that it has of its
+//!   own (`function`: functions of the program, `ask_person`: asking a person, `skill`: instructions loaded on demand); `hooks`: code around calls
 //! - `input`: what an agent is asked; `template`: instructions filled in from it; `memory`: conversations that live across runs;
 //!   `context`: what is summarized before a model's window is full; `vectors`: texts to vectors as steps
 //! - `agent`: an agent as plain data and its answer; `agent_loop` turns it into steps (`ask` puts one question to a
 //!   model and its fallbacks), by the pure rules of `agent_filter`
-//!   (which tools it sees), `agent_move` (what follows a reply), `agent_text` (what the model is told of a result) and
+//!   (which tools it sees), `agent_move` (what follows a reply), `agent_rounds` (one call over several rounds; `sampling` asks a model for
+//!   a server), `agent_start` (what is read before the first question), `agent_text` (what the model is told of a result) and
 //!   `reconcile` (what a tool says of a call in doubt)
 
 #![forbid(unsafe_code)]
@@ -31,6 +32,8 @@ mod agent_filter;
 mod agent_limit;
 mod agent_loop;
 mod agent_move;
+mod agent_rounds;
+mod agent_start;
 mod agent_text;
 mod ask;
 mod ask_person;
@@ -52,6 +55,8 @@ mod price;
 mod rate;
 mod reconcile;
 mod redact;
+mod rounds;
+mod sampling;
 mod secret;
 mod skill;
 mod stream;
@@ -81,6 +86,7 @@ pub use price::{Price, nano_of_usd};
 pub use rate::RateLimits;
 pub use reconcile::Reconcile;
 pub use redact::Redactor;
+pub use rounds::{Answers, Asks, Came, Given, Left, Look, Onward, PromptRef, ResourceRef, Sampling, Work};
 pub use schemars;
 pub use secret::{EnvVars, MissingVar, SecretRef, Vars, expand};
 pub use skill::Skill;

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
-use abide_engine::{Effect, Error};
+use abide_engine::{Effect, Error, terminal};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Reconcile;
+use crate::rounds::{Answers, Asks, Came, Left, Look, Onward, PromptRef, ResourceRef, Work};
 
 /// A boxed future that may move between threads.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
@@ -80,7 +82,54 @@ pub trait Tools: Send + Sync + 'static {
         let _ = specs;
     }
 
-    /// Calls a tool. The answer is a `CallToolResult` as JSON (`isError: true` is an answer, too); `meta` goes into
+    /// Calls a tool and answers what its server asks, if that can be done without anybody. The answer is a `CallToolResult` as JSON (`isError: true` is an answer, too); `meta` goes into
     /// the request's `_meta` (the idempotency key among it).
     fn call(&self, call: ToolCall, meta: BTreeMap<String, Value>) -> BoxFuture<Result<Value, Error>>;
+
+    /// One request of a call and no more. By default the whole call.
+    fn round(&self, call: ToolCall, onward: Onward, meta: BTreeMap<String, Value>) -> BoxFuture<Result<Came, Error>> {
+        let _ = onward;
+        let called = self.call(call, meta);
+        Box::pin(async move { called.await.map(Came::Done) })
+    }
+
+    /// Is the call that asked this ([`Asks::open`]) still open in this process, and without a result? Called on a tokio runtime.
+    fn is_open(&self, asks: &Asks) -> bool {
+        let _ = asks;
+        false
+    }
+
+    /// How a work of a call stands. It changes nothing.
+    fn look(&self, call: ToolCall, work: Work) -> BoxFuture<Result<Look, Error>> {
+        let _ = work;
+        unknown(&call.server)
+    }
+
+    /// Brings answers to a work that waits for them.
+    fn update(&self, call: ToolCall, work: Work, asks: Arc<Asks>, answers: Answers) -> BoxFuture<Result<(), Error>> {
+        let _ = (work, asks, answers);
+        unknown(&call.server)
+    }
+
+    /// Tells the server that nobody wants the result of a call any more.
+    fn call_off(&self, call: ToolCall, left: Left) -> BoxFuture<Result<(), Error>> {
+        let _ = left;
+        unknown(&call.server)
+    }
+
+    /// A prompt with its arguments: a `GetPromptResult` as JSON. It changes nothing.
+    fn prompt(&self, prompt: PromptRef) -> BoxFuture<Result<Value, Error>> {
+        unknown(&prompt.server)
+    }
+
+    /// The contents of a resource, as the `CallToolResult` of a tool that has read it. It changes nothing.
+    fn read(&self, resource: ResourceRef) -> BoxFuture<Result<Value, Error>> {
+        unknown(&resource.server)
+    }
+}
+
+/// What those say that know no more than tools.
+fn unknown<T: Send + 'static>(server: &str) -> BoxFuture<Result<T, Error>> {
+    let error = terminal(format!("`{server}` offers tools alone here: nothing else is known of it"));
+    Box::pin(std::future::ready(Err(error)))
 }

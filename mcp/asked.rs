@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use abide_llm::Redactor;
+use abide_llm::{Redactor, ToolCall};
 use rmcp::model::{
     CreateMessageRequestParams, CreateMessageResult, ElicitRequestParams, ElicitResult, ElicitationAction,
     InputRequest, ListRootsResult, Root,
@@ -13,51 +13,51 @@ use rmcp::model::{
 use serde_json::{Map, Value};
 
 use crate::driver::{Question, Reply, SampleRequest, Wants};
-use crate::schema;
 use crate::underway::Call;
 
-/// Puts a question to the driver of the call.
-pub(crate) async fn elicit(call: &Call, params: ElicitRequestParams, redactor: &Redactor) -> ElicitResult {
+/// The question that a request puts to a person; `None` if it can be put to nobody.
+pub(crate) fn question(made: &ToolCall, params: ElicitRequestParams, redactor: &Redactor) -> Option<Question> {
     let (message, wants) = match params {
         ElicitRequestParams::FormElicitationParams { message, requested_schema, .. } => {
             (message, Wants::Form(serde_json::to_value(requested_schema).unwrap_or_default()))
         }
         ElicitRequestParams::UrlElicitationParams { message, url, .. } if is_web(&url) => (message, Wants::Visit(url)),
-        _ => return ElicitResult::new(ElicitationAction::Decline),
+        _ => return None,
     };
     let message = redactor.mask(&message).into_owned();
-    let question = Question { server: call.made.server.clone(), tool: call.made.tool.clone(), message, wants };
-    let wants = question.wants.clone();
-    match (call.ask(call.driver.elicit.elicit(question)).await, wants) {
-        (Some(Reply::Accept(content)), Wants::Form(form)) => accepted(content, &form),
-        (Some(Reply::Accept(_)), Wants::Visit(_)) => ElicitResult::new(ElicitationAction::Accept),
-        (Some(Reply::Cancel), _) => ElicitResult::new(ElicitationAction::Cancel),
-        (Some(Reply::Decline) | None, _) => ElicitResult::new(ElicitationAction::Decline),
+    Some(Question { server: made.server.clone(), tool: made.tool.clone(), message, wants })
+}
+
+/// Puts a question to the driver of the call.
+pub(crate) async fn elicit(call: &Call, params: ElicitRequestParams, redactor: &Redactor) -> ElicitResult {
+    let Some(question) = question(&call.made, params, redactor) else {
+        return ElicitResult::new(ElicitationAction::Decline);
+    };
+    let reply = call.ask(call.driver.elicit.elicit(question.clone())).await;
+    replied(&question, reply.unwrap_or(Reply::Decline))
+}
+
+/// The answer with the form's own defaults where nothing was said. One that does not fit the form is no answer.
+pub(crate) fn replied(question: &Question, reply: Reply) -> ElicitResult {
+    let content = match (reply, &question.wants) {
+        (Reply::Decline, _) => return ElicitResult::new(ElicitationAction::Decline),
+        (Reply::Cancel, _) => return ElicitResult::new(ElicitationAction::Cancel),
+        (Reply::Accept(_), Wants::Visit(_)) => return ElicitResult::new(ElicitationAction::Accept),
+        (Reply::Accept(content @ Value::Object(_)), _) => content,
+        (Reply::Accept(_), _) => Value::Object(Map::new()),
+    };
+    match question.accepted(content) {
+        Ok(content) => ElicitResult::new(ElicitationAction::Accept).with_content(content),
+        Err(why) => {
+            tracing::warn!(%why, "an answer does not fit the form that the MCP server asked with; it is told that there is none");
+            ElicitResult::new(ElicitationAction::Cancel)
+        }
     }
 }
 
 /// Anything else could start a program.
 fn is_web(url: &str) -> bool {
     reqwest::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-}
-
-/// The answer with the form's own defaults where nothing was said. One that does not fit the form is no answer.
-fn accepted(content: Value, form: &Value) -> ElicitResult {
-    let mut content = match content {
-        Value::Object(content) => content,
-        _ => Map::new(),
-    };
-    for (name, property) in form.get("properties").and_then(Value::as_object).into_iter().flatten() {
-        if let Some(default) = property.get("default").filter(|_| !content.contains_key(name)) {
-            content.insert(name.clone(), default.clone());
-        }
-    }
-    let content = Value::Object(content);
-    if let Err(why) = schema::check(form, &content) {
-        tracing::warn!(%why, "an answer does not fit the form that the MCP server asked with; it is told that there is none");
-        return ElicitResult::new(ElicitationAction::Cancel);
-    }
-    ElicitResult::new(ElicitationAction::Accept).with_content(content)
 }
 
 /// Lets the driver ask a model.

@@ -60,7 +60,7 @@ pub(crate) enum Failure {
 pub(crate) struct Patience {
     /// Without a sign of life.
     pub(crate) idle: Duration,
-    /// Altogether.
+    /// Altogether; the time in which a person is asked something does not count.
     pub(crate) until: Instant,
     /// How long that was, for saying so.
     pub(crate) most: Duration,
@@ -152,7 +152,7 @@ impl Connection {
         let peer = service.peer().clone();
         listen::to_changes(&peer, &caller);
         let (service, listing) = (Mutex::new(Some(service)), tokio::sync::Mutex::default());
-        Self { peer, service, ended, process, session: session_id(), caller, listing }
+        Self { peer, service, ended, process, session: random_id(), caller, listing }
     }
 
     /// True once the server has ended or its pipes are broken.
@@ -173,6 +173,11 @@ impl Connection {
     /// True if the server has said that it has resources.
     pub(crate) fn has_resources(&self) -> bool {
         self.peer.peer_info().is_some_and(|info| info.capabilities.resources.is_some())
+    }
+
+    /// True if the server has said that it has prompts.
+    pub(crate) fn has_prompts(&self) -> bool {
+        self.peer.peer_info().is_some_and(|info| info.capabilities.prompts.is_some())
     }
 
     /// The version of the protocol that is spoken.
@@ -295,14 +300,17 @@ async fn in_time<T>(answer: impl Future<Output = T>, entry: &Entry, patience: Pa
     let mut pulse = entry.call.pulse();
     let mut answer = std::pin::pin!(answer);
     loop {
-        let asking = pulse.borrow_and_update().asking > 0;
+        let (asking, asked) = {
+            let pulse = pulse.borrow_and_update();
+            (pulse.asking > 0, pulse.asked)
+        };
         tokio::select! {
             biased;
             answer = &mut answer => return Ok(answer),
             // The sender is in the entry.
             Ok(()) = pulse.changed() => {}
             () = tokio::time::sleep(patience.idle), if !asking => return Err(patience.idle),
-            () = tokio::time::sleep_until(patience.until) => return Err(patience.most),
+            () = tokio::time::sleep_until(patience.until + asked), if !asking => return Err(patience.most),
         }
     }
 }
@@ -327,7 +335,7 @@ impl Drop for Waiting<'_> {
 }
 
 /// 64 random bits as text.
-fn session_id() -> String {
+pub(crate) fn random_id() -> String {
     // Without a source of randomness the clock still differs from one start to the next.
     let clock = || std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_nanos() as u64);
     format!("{:016x}", getrandom::u64().unwrap_or_else(|_| clock()))

@@ -8,6 +8,8 @@ use abide_llm::{BoxFuture, ToolCall};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::schema;
+
 /// How far a call has come, in units of the server's own.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Progress {
@@ -28,6 +30,7 @@ pub trait Watch: Send + Sync + 'static {
 /// A question of a server to a person (MCP calls it elicitation). Its texts are the server's: they are not to be trusted,
 /// and whoever shows them says which server asks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Question {
     /// The server's name as configured.
     pub server: String,
@@ -61,6 +64,25 @@ pub enum Reply {
     Decline,
     /// They have not decided.
     Cancel,
+}
+
+impl Question {
+    /// What goes to the server for `said` (an object for a form, nothing for an address): with the form's own defaults, checked
+    /// against it.
+    ///
+    /// # Errors
+    /// Where it does not fit, and why.
+    pub fn accepted(&self, said: Value) -> Result<Value, String> {
+        let Wants::Form(form) = &self.wants else { return Ok(Value::Null) };
+        let Value::Object(mut content) = said else { return Err("at its top: it is not a JSON object".to_owned()) };
+        for (name, property) in form.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            if let Some(default) = property.get("default").filter(|_| !content.contains_key(name)) {
+                content.insert(name.clone(), default.clone());
+            }
+        }
+        let content = Value::Object(content);
+        schema::check(form, &content).map(|()| content)
+    }
 }
 
 /// Asks a person.
@@ -117,18 +139,27 @@ pub struct Driver {
     pub sample: Arc<dyn Sample>,
     /// Keeps handles.
     pub handles: Arc<dyn Handles>,
+    /// A question that may belong to any of several calls is put to one of them if all of these are equal, else to nobody.
+    pub whose: Option<usize>,
 }
 
 impl Default for Driver {
     fn default() -> Self {
-        Self { watch: Arc::new(Nobody), elicit: Arc::new(Nobody), sample: Arc::new(Nobody), handles: Arc::new(Nobody) }
+        Self {
+            watch: Arc::new(Nobody),
+            elicit: Arc::new(Nobody),
+            sample: Arc::new(Nobody),
+            handles: Arc::new(Nobody),
+            whose: None,
+        }
     }
 }
 
 impl Driver {
     /// Do both stand for the same?
     pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.elicit, &other.elicit) && Arc::ptr_eq(&self.sample, &other.sample)
+        (self.whose.is_some() && self.whose == other.whose)
+            || (Arc::ptr_eq(&self.elicit, &other.elicit) && Arc::ptr_eq(&self.sample, &other.sample))
     }
 }
 

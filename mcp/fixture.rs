@@ -252,6 +252,7 @@ pub(crate) fn project(declared: &str, trusted: &[&str]) -> Project {
         servers: parse_servers(declared, ".mcp.json").unwrap(),
         rules: Rules::default(),
         trusted: trusted.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(),
+        sampling: BTreeMap::new(),
         vars: Arc::new(FakeVars(declared.to_owned())),
     }
 }

@@ -12,6 +12,8 @@
 //! - [`servers`](Servers): the tools of agents; `slot` is one server of it, started when needed and again after its end
 //! - `calls`: one call, its rounds and its time; `tasks` when its server goes on without it, `visits` when it wants an address
 //!   opened first, `changed` when the tool is another by now; `resources` as tools of their own; `trace` its trace
+//! - `rounds`: the same calls for whoever keeps each request in a journal; `open` one that waits for an answer in the middle of it;
+//!   `prompts` what servers offer as input
 //! - [`driver`](Driver): who stands behind a call; `caller` what a server may ask, `asked` its answers, `underway` which call it
 //!   is about, `schema` whether a value fits
 //! - `discover` and `answer`: lists of tools and results of calls, as they go into the journal
@@ -47,9 +49,12 @@ mod launch;
 mod lines;
 mod listen;
 mod names;
+mod open;
 mod policy;
 mod probe;
+mod prompts;
 mod resources;
+mod rounds;
 mod schema;
 mod servers;
 mod slot;
@@ -70,5 +75,6 @@ pub use environment::teach_secrets;
 pub use launch::{KillGroup, LaunchSpec, Launched, Launcher, PlainLauncher};
 pub use names::tool_names;
 pub use policy::{DEFAULT_MAX_TIMEOUT_S, DEFAULT_TIMEOUT_S, Decision, Hints, RuleError, Rules, ToolRule};
+pub use prompts::{PromptArgument, PromptSpec};
 pub use servers::{Project, Servers};
 pub use slot::{Host, Limits};

@@ -17,7 +17,7 @@ use crate::underway::Entry;
 
 /// The protocol's own names stand for the tools: no tool of a server may have them.
 const LIST: &str = "resources/list";
-const READ: &str = "resources/read";
+pub(crate) const READ: &str = "resources/read";
 
 /// How many resources one listing names.
 const MOST: usize = 1_000;

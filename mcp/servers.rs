@@ -5,17 +5,21 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use abide_engine::{Error, ErrorKind, did_not_happen};
-use abide_llm::{BoxFuture, ToolCall, ToolSpec, Tools, Vars};
+use abide_engine::{Error, ErrorKind, did_not_happen, step_teller};
+use abide_llm::{
+    Answers, Asks, BoxFuture, Came, Left, Look, Onward, Policy, PromptRef, ResourceRef, ToolCall, ToolSpec, Tools,
+    Vars, Work,
+};
 use futures_util::future::join_all;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::config::ServerConfig;
 use crate::connection::{Connection, Failure};
 use crate::discover::{self, Listed};
-use crate::driver::Driver;
+use crate::driver::{Driver, TaskHandle};
 use crate::envelope::UNREADABLE;
 use crate::names::{plain_name, tool_names};
+use crate::open::SetAside;
 use crate::policy::Rules;
 use crate::probe;
 use crate::resources;
@@ -31,6 +35,8 @@ pub struct Project {
     pub rules: Rules,
     /// The servers whose annotations are believed.
     pub trusted: BTreeSet<String>,
+    /// What becomes of the wish of a server that a model be asked for it; without a word a person is asked.
+    pub sampling: BTreeMap<String, Policy>,
     /// Where variables and literals are read when a server starts.
     pub vars: Arc<dyn Vars>,
 }
@@ -53,12 +59,14 @@ pub(crate) struct Pool {
     pub(crate) host: Host,
     /// By root and declaration: equal ones are one server, whichever run asks.
     slots: Mutex<HashMap<(PathBuf, String), Arc<Slot>>>,
+    /// Calls that wait for an answer.
+    pub(crate) aside: SetAside,
 }
 
 impl Servers {
     /// Starts nothing yet.
     pub fn new(host: Host, project: Project) -> Self {
-        let pool = Arc::new(Pool { host, slots: Mutex::default() });
+        let pool = Arc::new(Pool { host, slots: Mutex::default(), aside: SetAside::default() });
         Self { pool, project: Arc::new(project), driver: Driver::default(), pins: Arc::default() }
     }
 
@@ -98,6 +106,7 @@ impl Servers {
     /// Ends every server of this process, for all projects: input closed, a grace, then the whole process group killed.
     /// No server starts after this.
     pub async fn shutdown(&self) {
+        self.pool.aside.clear();
         let slots: Vec<_> = self.pool.lock().values().cloned().collect();
         join_all(slots.iter().map(|slot| slot.shut_down(self.pool.host.limits.grace))).await;
     }
@@ -206,6 +215,11 @@ impl Servers {
         }
     }
 
+    /// Tells this view from others: the calls of one view belong to one run.
+    pub(crate) fn identity(&self) -> usize {
+        Arc::as_ptr(&self.pins) as usize
+    }
+
     /// The tool as the run was given it.
     pub(crate) fn pinned(&self, call: &ToolCall) -> Option<ToolSpec> {
         let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
@@ -233,6 +247,54 @@ impl Tools for Servers {
     fn call(&self, call: ToolCall, meta: BTreeMap<String, Value>) -> BoxFuture<Result<Value, Error>> {
         let this = self.clone();
         Box::pin(async move { this.call_now(call, meta).await })
+    }
+
+    fn round(&self, call: ToolCall, onward: Onward, meta: BTreeMap<String, Value>) -> BoxFuture<Result<Came, Error>> {
+        match onward {
+            Onward::Begin => self.begin(call, meta),
+            Onward::Answer(asks, answers) => self.go_on(call, &asks, answers, meta),
+        }
+    }
+
+    fn is_open(&self, asks: &Asks) -> bool {
+        self.is_set_aside(asks)
+    }
+
+    fn look(&self, call: ToolCall, work: Work) -> BoxFuture<Result<Look, Error>> {
+        let (this, teller) = (self.clone(), step_teller());
+        Box::pin(async move { this.look_at(call, work, teller).await })
+    }
+
+    fn update(&self, call: ToolCall, work: Work, asks: Arc<Asks>, answers: Answers) -> BoxFuture<Result<(), Error>> {
+        let this = self.clone();
+        Box::pin(async move { this.bring(call, work, &asks, answers).await })
+    }
+
+    fn call_off(&self, call: ToolCall, left: Left) -> BoxFuture<Result<(), Error>> {
+        let this = self.clone();
+        Box::pin(async move {
+            match left {
+                Left::Open(asks) => this.let_go(&asks),
+                Left::Work(work) => {
+                    let handle = TaskHandle { id: work.id, poll_ms: None, ttl_ms: None };
+                    this.cancel_task(&call, &handle).await?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn prompt(&self, prompt: PromptRef) -> BoxFuture<Result<Value, Error>> {
+        let this = self.clone();
+        Box::pin(async move { this.get_prompt(prompt).await })
+    }
+
+    fn read(&self, resource: ResourceRef) -> BoxFuture<Result<Value, Error>> {
+        let ResourceRef { server, uri } = resource;
+        self.call(
+            ToolCall { server, tool: resources::READ.to_owned(), arguments: json!({ "uri": uri }) },
+            BTreeMap::new(),
+        )
     }
 }
 

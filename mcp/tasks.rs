@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use abide_engine::{Error, ErrorKind, in_doubt};
+use abide_engine::{Error, ErrorKind, Teller, Telling, did_not_happen, in_doubt};
 use abide_llm::ToolCall;
 use rmcp::model::{
-    CancelTaskParams, CancelTaskRequest, ClientRequest, GetTaskParams, GetTaskRequest, RequestMetaObject, ServerResult,
-    TaskPayload, UpdateTaskParams, UpdateTaskRequest,
+    CancelTaskParams, CancelTaskRequest, ClientRequest, ErrorData, GetTaskParams, GetTaskRequest, RequestMetaObject,
+    ServerResult, TaskPayload, UpdateTaskParams, UpdateTaskRequest,
 };
 use serde_json::Value;
 use tokio::time::Instant;
@@ -19,6 +19,7 @@ use crate::calls::{Answers, Asked, Open, Outcome, by_name};
 use crate::connection::{Connection, Failure};
 use crate::driver::{Progress, TaskHandle};
 use crate::servers::Servers;
+use crate::ticket::Rejection;
 
 /// How often a server is asked that does not say.
 const POLL: Duration = Duration::from_secs(1);
@@ -27,7 +28,7 @@ const POLL: Duration = Duration::from_secs(1);
 const POLLS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(60));
 
 /// Where a task is.
-enum Found {
+pub(crate) enum Found {
     Working(Option<String>, Option<u64>),
     Asks(BTreeMap<String, Value>),
     Over(Value),
@@ -88,13 +89,7 @@ impl Servers {
                     // Asking changes nothing, so it can be asked again, of a new connection if need be.
                     connection = self.slot(&open.call.server)?.connection(&self.pool.host).await?;
                 }
-                Err(Failure::Refused(error)) => {
-                    let message = format!(
-                        "the MCP server `{}` does not know the task of `{}` any more ({}): whether that has happened is not known",
-                        open.call.server, open.call.tool, error.message
-                    );
-                    return Err(in_doubt(self.pool.host.redactor.mask(&message)));
-                }
+                Err(Failure::Refused(error)) => return Err(in_doubt(self.unknown(&open.call, &error))),
             }
             polls += 1.0;
             let pause = poll.map_or(POLL, Duration::from_millis).clamp(POLLS.0, POLLS.1);
@@ -108,6 +103,58 @@ impl Servers {
             open.patience.most.as_secs()
         );
         Err(Error::new(ErrorKind::TimedOut, message))
+    }
+
+    fn unknown(&self, call: &ToolCall, error: &ErrorData) -> String {
+        let message = format!(
+            "the MCP server `{}` does not know the task of `{}` any more ({}): whether that has happened is not known",
+            call.server, call.tool, error.message
+        );
+        self.pool.host.redactor.mask(&message).into_owned()
+    }
+
+    /// How a task stands now, told to `teller`; an `Err` inside says why its server does not know it any more.
+    pub(crate) async fn look_once(
+        &self,
+        call: &ToolCall,
+        handle: &TaskHandle,
+        teller: &Teller,
+    ) -> Result<Result<Found, String>, Error> {
+        let open = self.open(call.clone(), BTreeMap::new()).await?;
+        match look(&open.connection, call, handle, self).await {
+            Ok(Found::Working(message, interval)) => {
+                if message.is_some() {
+                    teller.tell(Telling::Progress { done: 0.0, of: None, message: message.clone() });
+                }
+                Ok(Ok(Found::Working(message, interval)))
+            }
+            Ok(Found::Over(result)) => Ok(Ok(Found::Over(answer::with_session(result, open.connection.session())))),
+            Ok(asks) => Ok(Ok(asks)),
+            Err(Failure::Refused(error)) => Ok(Err(self.unknown(call, &error))),
+            Err(failure @ Failure::Rejected(Rejection::Credentials(_))) => {
+                Err(self.failed(&open, failure).await.err().unwrap_or_else(|| did_not_happen("it is not let in")))
+            }
+            Err(_) => Err(did_not_happen(format!(
+                "the MCP server `{}` did not say how its task of `{}` stands",
+                call.server, call.tool
+            ))),
+        }
+    }
+
+    /// Brings answers to a task.
+    pub(crate) async fn update_task(
+        &self,
+        call: &ToolCall,
+        id: &str,
+        responses: BTreeMap<String, Value>,
+    ) -> Result<(), Error> {
+        let open = self.open(call.clone(), BTreeMap::new()).await?;
+        let request = UpdateTaskRequest::new(UpdateTaskParams::new(id, responses));
+        let request = ClientRequest::UpdateTaskRequest(request);
+        match open.connection.request(request, RequestMetaObject::new(), None).await {
+            Ok(_) => Ok(()),
+            Err(failure) => self.failed(&open, failure).await.map(|_: Outcome| ()),
+        }
     }
 
     /// Answers what a task asks; each of its requests once.

@@ -4,10 +4,12 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use abide_llm::ToolCall;
 use rmcp::model::{ProgressToken, RequestId};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::driver::Driver;
 
@@ -36,6 +38,10 @@ pub(crate) struct Pulse {
     beats: u64,
     /// How many questions a person is being asked: meanwhile it is not the server that takes its time.
     pub(crate) asking: u32,
+    /// Since when.
+    since: Option<Instant>,
+    /// How long that was before, altogether.
+    pub(crate) asked: Duration,
 }
 
 /// A call that is under way until this is dropped.
@@ -114,7 +120,10 @@ struct Asking<'p>(&'p watch::Sender<Pulse>);
 
 impl<'p> Asking<'p> {
     fn new(pulse: &'p watch::Sender<Pulse>) -> Self {
-        pulse.send_modify(|pulse| pulse.asking += 1);
+        pulse.send_modify(|pulse| {
+            pulse.asking += 1;
+            pulse.since.get_or_insert_with(Instant::now);
+        });
         Self(pulse)
     }
 }
@@ -124,6 +133,9 @@ impl Drop for Asking<'_> {
         self.0.send_modify(|pulse| {
             pulse.asking = pulse.asking.saturating_sub(1);
             pulse.beats += 1;
+            if pulse.asking == 0 {
+                pulse.asked += pulse.since.take().map(|since| since.elapsed()).unwrap_or_default();
+            }
         });
     }
 }

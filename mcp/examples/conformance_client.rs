@@ -43,6 +43,7 @@ async fn main() {
         servers: parse_servers(&declared, "suite").unwrap(),
         rules: Rules::default(),
         trusted: BTreeSet::new(),
+        sampling: std::collections::BTreeMap::new(),
         vars: Arc::new(EnvVars),
     };
     let host = Host {

@@ -1,10 +1,10 @@
 //! What a run of an agent carries besides its input (DESIGN rule 14): everything that was read from files when it began.
 //! Secrets are in it only as references. It decides nothing and starts nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use abide_llm::{Agent, Redactor, Vars};
+use abide_llm::{Agent, Policy, Redactor, Vars};
 use abide_mcp::{ServerConfig, ToolRule};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,9 @@ pub struct AgentRun {
     pub rules: Vec<ToolRule>,
     /// The servers whose annotations the files believe; which of them are believed is settled by `consents`.
     pub trusted: BTreeSet<String>,
+    /// Which servers may have a model asked, as the files say it; which `allow` holds is settled by `consents`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sampling: BTreeMap<String, Policy>,
     /// All that the files need the user's consent for. Whether it was given is looked up when the run goes on.
     pub consents: Vec<ConsentRequest>,
 }
@@ -45,18 +48,26 @@ impl AgentRun {
         (agent.calls_per_turn, agent.identical_calls) = (limits.calls_per_turn, limits.identical_calls);
         (agent.budget, agent.run_budget, agent.priority) = (def.budget, project.budget(), def.priority);
         agent.tool_choice = def.tool_choice;
+        agent.resources.clone_from(&def.resources);
+        if let Some(resource) = def.resources.iter().find(|one| !servers.iter().any(|s| s.name == one.server)) {
+            return Err(project.no_server(&resource.server, def));
+        }
         let agent = project.equip(agent, def)?;
         project.check_prices(&agent)?;
         // What the files say is pinned whole; what of it holds depends on consent, which may still be given.
         let all = project.consented()?.to_everything();
         let mut trusted = project.trusted(&all);
-        trusted.retain(|name| !def.inline_servers.iter().any(|server| server.name == *name));
+        let mut sampling = project.sampling(&all);
+        let is_inline = |name: &String| def.inline_servers.iter().any(|server| server.name == *name);
+        trusted.retain(|name| !is_inline(name));
+        sampling.retain(|name, _| !is_inline(name) && servers.iter().any(|server| server.name == *name));
         Ok(Self {
             version: VERSION,
             agent,
             servers,
             rules: project.tool_rules(&all),
             trusted,
+            sampling,
             consents: project.consent_requests_for(def, model)?,
         })
     }
@@ -114,6 +125,15 @@ impl AgentRun {
         let missing = consented.missing(&self.consents);
         let refused = |name: &String| missing.iter().any(|r| r.kind == ConsentKind::TrustServer && r.subject == *name);
         self.trusted.iter().filter(|name| !refused(name)).cloned().collect()
+    }
+
+    /// Which servers may have a model asked.
+    pub(super) fn sampling(&self, consented: &Consented) -> BTreeMap<String, Policy> {
+        let missing = consented.missing(&self.consents);
+        let refused =
+            |name: &String| missing.iter().any(|r| r.kind == ConsentKind::AllowSampling && r.subject == *name);
+        let holds = |(name, policy): &(&String, &Policy)| **policy != Policy::Allow || !refused(name);
+        self.sampling.iter().filter(holds).map(|(name, policy)| (name.clone(), *policy)).collect()
     }
 
     /// What has to be consented to before the model or one of its fallbacks may be called.

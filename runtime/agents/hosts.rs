@@ -127,6 +127,7 @@ impl Agents {
             servers: Vec::new(),
             rules: Rules::default(),
             trusted: std::collections::BTreeSet::new(),
+            sampling: std::collections::BTreeMap::new(),
             vars: vars.clone(),
         };
         let pool = Arc::new(Pool { servers: Servers::new(host, nothing), consented, redactor, vars, limits });
@@ -152,6 +153,7 @@ fn project(
         servers: pinned.servers.clone(),
         rules: Rules::new(pinned.rules(&pool.consented)).map_err(|error| broken(run, &error))?,
         trusted: pinned.trusted(&pool.consented),
+        sampling: pinned.sampling(&pool.consented),
         vars: pool.vars.clone(),
     })
 }

@@ -76,6 +76,9 @@ pub(crate) struct Run {
     /// Show the agent this image or document, too (png, jpg, gif, webp, pdf, txt, md, csv)
     #[arg(long, value_name = "FILE")]
     pub(crate) attach: Vec<PathBuf>,
+    /// Begin with this prompt of a server's, and its arguments; the input, which may be left out then, comes before this
+    #[arg(long, num_args = 1.., value_names = ["SERVER/NAME", "ARG=VALUE"])]
+    pub(crate) prompt: Vec<String>,
     /// The run's id: the same id is the same run, never a second one
     #[arg(long)]
     pub(crate) id: Option<String>,
@@ -200,14 +203,28 @@ pub(crate) struct Deny {
 pub(crate) struct Answer {
     /// The run's id, or a unique beginning of it
     pub(crate) run: String,
-    /// JSON, text, @file, or - for stdin
-    #[arg(allow_negative_numbers = true)]
-    pub(crate) value: String,
+    #[command(flatten)]
+    pub(crate) saying: Saying,
     /// Which question, if there are several
     #[arg(long, value_name = "ID")]
     pub(crate) step: Option<String>,
     #[command(flatten)]
     pub(crate) onward: Onward,
+}
+
+/// What is said to a question.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Saying {
+    /// JSON, text, @file, or - for stdin; `true` for an address that was opened
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) value: Option<String>,
+    /// A server's question: no
+    #[arg(long)]
+    pub(crate) decline: bool,
+    /// A server's question: neither yes nor no
+    #[arg(long)]
+    pub(crate) cancel: bool,
 }
 
 #[derive(Debug, Args)]
@@ -331,6 +348,8 @@ mod tests {
             "replay",
             "replay r --all",
             "nothing",
+            "answer r",
+            "answer r {} --decline",
         ] {
             assert!(Cli::try_parse_from(format!("abide {line}").split(' ')).is_err(), "{line}");
         }
@@ -340,6 +359,8 @@ mod tests {
             "resolve r --result {} --resume",
             "resume --yes",
             "replay --all",
+            "answer r --cancel --resume",
+            "run a --prompt docs/greet name=Ada style=kind --id x",
             "tools",
             "tools docs --json",
             "call docs search {} --trust",

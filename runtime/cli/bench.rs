@@ -52,7 +52,7 @@ impl Bench {
         let consented = project.consented()?;
         let consented = if trust { consented.to_everything() } else { consented };
         let concerns = |request: &ConsentRequest| match request.kind {
-            ConsentKind::StartServer | ConsentKind::TrustServer => {
+            ConsentKind::StartServer | ConsentKind::TrustServer | ConsentKind::AllowSampling => {
                 declared.iter().any(|server| server.name == request.subject)
             }
             ConsentKind::AllowTools | ConsentKind::WeakerEffect => true,

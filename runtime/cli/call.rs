@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use abide_engine::Error;
 use abide_llm::{BoxFuture, Policy, ToolCall, ToolSpec, Tools as _};
-use abide_mcp::{Driver, Elicit, Progress, Question, Reply, Wants, Watch};
-use serde_json::{Map, Value, json};
+use abide_mcp::{Driver, Elicit, Progress, Question, Reply, Watch};
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use super::args::Call as Args;
 use super::bench::{Bench, failure};
 use super::failure::{Failure, INTERRUPTED, NOT_FOUND};
-use super::screen::{Said, Screen};
+use super::form::Dialog;
+use super::screen::{Screen, put};
 use super::session::Session;
 use super::stop::Stop;
 use crate::config::{Takes, read_input};
@@ -135,65 +136,18 @@ fn line(progress: &Progress) -> String {
     format!("  {}{total}{message}", progress.done)
 }
 
-/// Puts a server's question to the person.
+/// Puts a server's question to the person; nothing more to read means no.
 async fn ask(screen: &Screen, question: &Question) -> Reply {
-    let who =
-        format!("the server `{}` asks, for its tool `{}`:\n  {}", question.server, question.tool, question.message);
-    match &question.wants {
-        Wants::Visit(url) => {
-            let text =
-                format!("{who}\nOpen this address yourself, if you know what it is for:\n  {url}\nHave you done so?");
-            if screen.ask(&text).await == Said::Yes { Reply::Accept(Value::Null) } else { Reply::Decline }
+    let mut dialog = Dialog::new(question.clone());
+    loop {
+        put(&dialog.prompt());
+        let Some(line) = screen.line().await else {
+            screen.say("");
+            return Reply::Cancel;
+        };
+        if let Some(reply) = dialog.hear(&line) {
+            return reply;
         }
-        Wants::Form(form) => {
-            if screen.ask(&format!("{who}\nAnswer it?")).await != Said::Yes {
-                return Reply::Decline;
-            }
-            fill_in(screen, form).await
-        }
-        _ => Reply::Decline,
-    }
-}
-
-/// Asks for each property in turn; an empty line leaves it out.
-async fn fill_in(screen: &Screen, form: &Value) -> Reply {
-    let mut content = Map::new();
-    for (name, property) in form.get("properties").and_then(Value::as_object).into_iter().flatten() {
-        loop {
-            screen.say(&prompt(name, property));
-            let Some(line) = screen.line().await else { return Reply::Cancel };
-            if line.trim().is_empty() {
-                break;
-            }
-            match value(line.trim(), property) {
-                Some(value) => {
-                    content.insert(name.clone(), value);
-                    break;
-                }
-                None => screen.say("  that does not fit"),
-            }
-        }
-    }
-    Reply::Accept(Value::Object(content))
-}
-
-fn prompt(name: &str, property: &Value) -> String {
-    let text = |key: &str| property.get(key).and_then(Value::as_str);
-    let kind = text("type").unwrap_or("text");
-    let about = text("description").or_else(|| text("title")).map(|about| format!(": {about}")).unwrap_or_default();
-    let of = property.get("enum").map(|of| format!(" one of {of}")).unwrap_or_default();
-    let default = property.get("default").map(|default| format!(" [{default}]")).unwrap_or_default();
-    format!("  {name} ({kind}{of}){about}{default}")
-}
-
-/// What a typed line means for this property.
-fn value(line: &str, property: &Value) -> Option<Value> {
-    match property.get("type").and_then(Value::as_str) {
-        Some("integer") => line.parse::<i64>().ok().map(Value::from),
-        Some("number") => line.parse::<f64>().ok().map(Value::from),
-        Some("boolean") => super::screen::yes_or_no(line).or_else(|| line.parse().ok()).map(Value::from),
-        Some("array") => Some(line.split(',').map(|part| Value::from(part.trim())).collect()),
-        _ => Some(line.into()),
     }
 }
 
@@ -228,33 +182,5 @@ fn text_of(result: &Value) -> String {
     match result.get("structuredContent") {
         Some(structured) if texts.is_empty() => structured.to_string(),
         _ => texts.join("\n"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use super::*;
-
-    #[test]
-    fn typed_lines_become_values_of_their_kind() {
-        for (kind, line, expected) in [
-            ("integer", "7", Some(json!(7))),
-            ("integer", "seven", None),
-            ("number", "1.5", Some(json!(1.5))),
-            ("boolean", "yes", Some(json!(true))),
-            ("boolean", "false", Some(json!(false))),
-            ("boolean", "perhaps", None),
-            ("string", "7", Some(json!("7"))),
-            ("array", "a, b", Some(json!(["a", "b"]))),
-        ] {
-            assert_eq!(value(line, &json!({"type": kind})), expected, "{kind} {line}");
-        }
-    }
-
-    #[test]
-    fn a_question_is_shown_with_what_it_takes() {
-        let property = json!({"type": "string", "description": "which", "enum": ["a", "b"], "default": "a"});
-        assert_eq!(prompt("x", &property), "  x (string one of [\"a\",\"b\"]): which [\"a\"]");
     }
 }

@@ -4,8 +4,8 @@
 use abide_llm::ToolCall;
 
 use super::failure::{Failure, USAGE};
-use super::question::{in_short, question_of};
 use super::screen::short;
+use super::talk::in_short;
 use crate::report::Report;
 use crate::{HostError, StepReport};
 
@@ -138,6 +138,15 @@ fn lines(found: &[&StepReport]) -> String {
     lines.join("\n")
 }
 
+/// What an approval of a question to a model is about.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sampled {
+    server: String,
+    tool: String,
+    sampling: serde_json::Value,
+}
+
 /// A step on one line: its id and what it is about, at most this many characters of that.
 pub(crate) fn describe(step: &StepReport, most: usize) -> String {
     match about(step) {
@@ -149,8 +158,11 @@ pub(crate) fn describe(step: &StepReport, most: usize) -> String {
 /// What a step is about: a tool with its arguments, or its input.
 pub(crate) fn about(step: &StepReport) -> Option<String> {
     let input = step.input.as_ref()?.get();
-    if let Some(asked) = question_of(step) {
-        return Some(in_short(&asked));
+    if let Some(asked) = in_short(step) {
+        return Some(asked);
+    }
+    if let Ok(Sampled { server, tool, sampling }) = serde_json::from_str(input) {
+        return Some(format!("{server} wants a model asked for {tool}: {sampling}"));
     }
     match serde_json::from_str::<ToolCall>(input) {
         Ok(call) => Some(format!("{} {} {}", call.server, call.tool, call.arguments)),

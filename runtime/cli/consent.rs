@@ -61,6 +61,7 @@ fn shown(requests: &[ConsentRequest]) -> String {
             ConsentKind::AllowTools => format!("call the tools `{subject}` without asking"),
             ConsentKind::WeakerEffect => format!("repeat calls of the tools `{subject}` after a crash"),
             ConsentKind::UseEndpoint => format!("send prompts to the model `{subject}`"),
+            ConsentKind::AllowSampling => format!("let the server `{subject}` have a model asked without asking"),
             ConsentKind::ChangedTool => format!("call the tool `{subject}` as its server has changed it"),
         };
         let lines: Vec<String> = request.lines.iter().map(|line| format!("\n      {line}")).collect();

@@ -1,11 +1,11 @@
 //! Stays with runs that this process works on: shows what happens, answers what its user said would be answered, and leaves
 //! when all have ended or stand still. It never prints a result.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use abide_engine::Wait;
-use abide_llm::{AgentQuestion, Approval};
+use abide_llm::Approval;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -13,13 +13,14 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast::Receiver;
 
 use super::args::Stay;
-use super::candidates::{Wants, about};
+use super::candidates::{Wants, about, describe};
 use super::live::Live;
 use super::messages::answer_id;
-use super::question::{self, question_of};
 use super::screen::{Screen, put, put_question, yes_or_no};
 use super::session::Opened;
 use super::stop::Stop;
+use super::talk::Talk;
+use crate::shell::quote;
 use crate::{HostError, Progress, ProgressKind, Run, Settled, StepReport};
 
 /// What a run came to while this process stayed with it.
@@ -48,6 +49,8 @@ struct Flow {
     taken_up: bool,
     /// Questions answered here; true once the run was taken up for the sake of one that it had parked without seeing.
     sent: HashMap<String, bool>,
+    /// What it asks and cannot be answered here, as far as that was told.
+    told: HashSet<String>,
 }
 
 type Settling = BoxFuture<'static, (usize, Result<Settled, HostError>)>;
@@ -64,8 +67,8 @@ struct Drive<'a> {
     asking: Option<(usize, String)>,
     /// What is asked there, as it is shown.
     shown: Option<StepReport>,
-    /// The same, if an agent asks it in words.
-    words: Option<AgentQuestion>,
+    /// The same, if it is asked in words.
+    talk: Option<Talk>,
     /// Nobody answers any more.
     deaf: bool,
 }
@@ -79,7 +82,10 @@ pub(crate) async fn stay_with(
     stop: Stop,
     runs: Vec<Run>,
 ) -> Driven {
-    let flow = |run| Flow { run, end: None, parked: false, taken_up: false, sent: HashMap::new() };
+    let flow = |run| {
+        let (sent, told) = Default::default();
+        Flow { run, end: None, parked: false, taken_up: false, sent, told }
+    };
     let mut drive = Drive {
         screen,
         opened,
@@ -90,7 +96,7 @@ pub(crate) async fn stay_with(
         questions: VecDeque::new(),
         asking: None,
         shown: None,
-        words: None,
+        talk: None,
         deaf: false,
     };
     for i in 0..drive.flows.len() {
@@ -175,8 +181,30 @@ impl Drive<'_> {
         let Some(i) = found else { return };
         match &progress.what {
             ProgressKind::Asked { id, wait: Wait::Approval | Wait::Answer } => self.ask(i, id.clone()).await,
-            ProgressKind::Waiting { until_ms: Some(_), .. } => self.waits(i).await,
+            ProgressKind::Waiting { what, until_ms: Some(_) } => {
+                if matches!(*what, "answer" | "approval") {
+                    self.tell(i);
+                }
+                self.waits(i).await;
+            }
             _ => {}
+        }
+    }
+
+    /// A run that stays with this process waits for a word that cannot be said here: tells once where it can be.
+    fn tell(&mut self, i: usize) {
+        let Some(report) = self.flows.get(i).and_then(|flow| flow.run.report().ok()) else { return };
+        let mute = |step: &&StepReport| asks_a_person(step) && !self.can_answer(step);
+        let steps: Vec<&StepReport> = report.steps.iter().filter(mute).collect();
+        for step in steps {
+            let Some(flow) = self.flows.get_mut(i) else { return };
+            if flow.told.insert(step.id.clone()) {
+                let (run, id) = (quote(flow.run.id()), quote(&step.id));
+                let verb =
+                    if Wants::Approval.is(step) { format!("approve {run}") } else { format!("answer {run} JSON") };
+                let about = describe(step, 160);
+                self.screen.say(&format!("{about}\n  say so from another terminal: `abide {verb} --step {id}`"));
+            }
         }
     }
 
@@ -244,7 +272,7 @@ impl Drive<'_> {
     }
 
     fn put_away(&mut self) {
-        (self.asking, self.words) = (None, None);
+        (self.asking, self.talk) = (None, None);
         self.screen.say("");
         self.live.go_on();
         self.ask_next();
@@ -270,7 +298,7 @@ impl Drive<'_> {
         self.asking.iter().chain(&self.questions).any(|(of, _)| *of == i)
     }
 
-    /// A call wants to be allowed, or an agent asks.
+    /// A call wants to be allowed, or somebody asks in words.
     async fn ask(&mut self, i: usize, id: String) {
         let known = self.asking.iter().chain(&self.questions).any(|(of, known)| *of == i && *known == id);
         if known || self.flows.get(i).is_none_or(|flow| flow.sent.contains_key(&id)) {
@@ -292,13 +320,14 @@ impl Drive<'_> {
         while let Some((i, id)) = self.questions.pop_front() {
             if let Some(step) = self.step(i, &id) {
                 self.live.hold();
-                self.words = question_of(&step).filter(|_| Wants::Answer.is(&step));
-                if let Some(asked) = &self.words {
-                    put(&question::prompt(asked));
-                } else {
-                    let about = about(&step).unwrap_or_default();
-                    self.screen.say(&format!("\n  {} asks to call\n    {about}", step.id));
-                    put_question("  allow it?");
+                self.talk = Talk::of(&step);
+                match &self.talk {
+                    Some(talk) => put(&format!("\n{}", talk.prompt())),
+                    None => {
+                        let about = about(&step).unwrap_or_default();
+                        self.screen.say(&format!("\n  {} asks to call\n    {about}", step.id));
+                        put_question("  allow it?");
+                    }
                 }
                 (self.asking, self.shown) = (Some((i, id)), Some(step));
                 return;
@@ -307,11 +336,11 @@ impl Drive<'_> {
     }
 
     async fn answered(&mut self, line: Option<String>) {
-        let said = match (&self.words, line.as_deref()) {
+        let said = match (&mut self.talk, line.as_deref()) {
             (_, None) => None,
-            (Some(asked), Some(line)) => match question::heard(asked, line) {
-                Some(words) => Some(Value::String(words)),
-                None => return put(&question::prompt(asked)),
+            (Some(talk), Some(line)) => match talk.hear(line) {
+                Some(said) => Some(said),
+                None => return put(&talk.prompt()),
             },
             (None, Some(line)) => match yes_or_no(line) {
                 Some(allow) => Some(allowing(allow)),
@@ -319,7 +348,7 @@ impl Drive<'_> {
             },
         };
         let Some((i, _)) = self.asking.take() else { return };
-        self.words = None;
+        self.talk = None;
         self.live.go_on();
         match said {
             Some(said) => {
@@ -363,7 +392,7 @@ impl Drive<'_> {
 
 /// Does this step ask for what a person can say on a terminal?
 fn asks_a_person(step: &StepReport) -> bool {
-    Wants::Approval.is(step) || (Wants::Answer.is(step) && question_of(step).is_some())
+    Wants::Approval.is(step) || Talk::of(step).is_some()
 }
 
 fn allowing(allow: bool) -> Value {

@@ -138,6 +138,11 @@ impl<'s> Live<'s> {
     /// A wait for a time; one of a moment is not worth a line.
     fn waits(&mut self, what: &str, until: i64) -> Option<(Tone, String)> {
         let now = now_ms();
+        if matches!(what, "answer" | "approval") {
+            // The time is when the call that waits for it is looked after next.
+            self.waiting = Some(format!("waiting for an {what}"));
+            return None;
+        }
         self.waiting = Some(format!("waiting for {} until {}", what.replace('_', " "), when(until, now)));
         (until - now > 1_000).then(|| (Tone::Plain, self.waiting.clone().unwrap_or_default()))
     }

@@ -3,16 +3,19 @@
 
 use abide_engine::event::Verdict;
 use abide_llm::Approval;
+use abide_mcp::Reply;
 use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::args::{Answer, Approve, Cancel, Deny, Onward, Resolve, Signal, Stay, Target};
+use super::args::{Answer, Approve, Cancel, Deny, Onward, Resolve, Saying, Signal, Stay, Target};
 use super::candidates::{Wants, choose, open_run, still_asks};
 use super::failure::Failure;
+use super::form::{self, question_of};
 use super::resume;
 use super::session::{Opened, Session};
 use super::verdict;
-use crate::Run;
 use crate::config::{Takes, read_input};
+use crate::{Run, StepReport};
 
 /// Something that was said.
 #[derive(Debug, Serialize)]
@@ -98,12 +101,15 @@ async fn decide(
 
 /// Carries out `abide answer`.
 pub(crate) async fn answer(session: &Session, args: &Answer) -> Result<(), Failure> {
-    let mut value = read_input(Some(&args.value), Takes::Json, &session.env.cwd, &mut std::io::stdin().lock())?;
+    let given = args.saying.value.as_deref();
+    let value = read_input(given, Takes::Json, &session.env.cwd, &mut std::io::stdin().lock())?;
     say(session, &args.run, Some(&args.onward), async |opened, run| {
-        opened.redactor(run)?.hide_value(&mut value);
+        let redactor = opened.redactor(run)?;
         let report = run.report()?;
         let mut said = Vec::new();
         for step in choose(&report, Wants::Answer, args.step.as_deref(), false)? {
+            let mut value = said_to(step, &args.saying, value.clone())?;
+            redactor.hide_value(&mut value);
             let id = answer_id(report.run.generation, &step.id);
             let new = run.answer_shown(step, &value, &id).await?;
             said.push(Said { kind: "answer", about: Some(step.id.clone()), new });
@@ -111,6 +117,33 @@ pub(crate) async fn answer(session: &Session, args: &Answer) -> Result<(), Failu
         Ok(said)
     })
     .await
+}
+
+/// What is recorded as the answer: for a server's question one that fits what it takes.
+fn said_to(step: &StepReport, saying: &Saying, value: Value) -> Result<Value, Failure> {
+    let Some(question) = question_of(step.input.as_ref()) else {
+        return if saying.decline || saying.cancel {
+            let message = format!("the question of step `{}` is none of a server's, which could be declined", step.id);
+            Err(Failure::usage(message, "give the answer that it takes"))
+        } else {
+            Ok(value)
+        };
+    };
+    if saying.decline || saying.cancel {
+        return Ok(form::result(if saying.decline { &Reply::Decline } else { &Reply::Cancel }));
+    }
+    let is_done = || value == json!(true) || value.is_null() || value == json!({});
+    if matches!(question.wants, abide_mcp::Wants::Visit(_)) && !is_done() {
+        let help = format!("{}\nanswer `true` once it is open, or use --decline", form::in_short(&question));
+        return Err(Failure::usage(format!("step `{}` asks for an address to be opened", step.id), help));
+    }
+    match question.accepted(value) {
+        Ok(content) => Ok(form::result(&Reply::Accept(content))),
+        Err(why) => Err(Failure::usage(
+            format!("the answer does not fit the form of step `{}`: {why}", step.id),
+            format!("{}\nanswer with a JSON object of these fields, or use --decline", form::in_short(&question)),
+        )),
+    }
 }
 
 /// Carries out `abide resolve`.

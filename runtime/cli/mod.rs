@@ -6,6 +6,7 @@
 //! - `messages`: what can be said to a run (`candidates`: to which step, `verdict`: about one in doubt)
 //! - `tools`, `call`: verbs that try servers outside of runs (`bench`)
 //! - `look`, `replay`, `check`, `doctor`: verbs that only look; `consent`: what files may do, and `abide trust`
+//! - `talk`: what is asked in words, put to a person (`form` by a server, `question` by an agent); `prompt`: a server's prompt as input
 //! - `screen`, `failure`, `hints`, `next`, `clock`, `log`: how it is told
 
 mod args;
@@ -20,12 +21,14 @@ mod doctor;
 mod drive;
 mod end;
 mod failure;
+mod form;
 mod hints;
 mod live;
 mod log;
 mod look;
 mod messages;
 mod next;
+mod prompt;
 mod question;
 mod replay;
 mod resume;
@@ -33,6 +36,7 @@ mod screen;
 mod session;
 mod start;
 pub(crate) mod stop;
+mod talk;
 #[cfg(feature = "otel")]
 mod telemetry;
 mod tools;

@@ -3,6 +3,7 @@
 use super::candidates::{Wants, describe, short_hash};
 use super::clock::{now_ms, when};
 use super::failure::{Failure, PARKED};
+use super::form::question_of;
 use super::hints::Hints;
 use crate::report::Report;
 
@@ -17,7 +18,10 @@ pub(crate) fn standing(report: &Report) -> String {
     let why = run.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
     match (run.status, run.waiting_for) {
         ("waiting", Some(what)) => {
-            let until = run.until_ms.map(|ms| format!(" until {}", when(ms, now_ms()))).unwrap_or_default();
+            // A call that is kept open for its answer is looked at again and again: that time is nobody's business.
+            let looks = report.steps.iter().any(|step| step.kind == "timer" && step.status == "scheduled");
+            let until = run.until_ms.filter(|_| !(looks && matches!(what, "answer" | "approval")));
+            let until = until.map(|ms| format!(" until {}", when(ms, now_ms()))).unwrap_or_default();
             format!("run `{}` {}{until}{why}", run.id, waits_for(what))
         }
         (status, _) => format!("run `{}` is {status}{why}", run.id),
@@ -63,7 +67,7 @@ pub(crate) fn next(report: &Report, hints: &Hints) -> Vec<String> {
     let command = |words: &[&str]| hints.command(&[words, onward].concat());
     for (wants, verbs) in [
         (Wants::Approval, &[&["approve", id][..], &["deny", id]][..]),
-        (Wants::Answer, &[&["answer", id, "JSON"]]),
+        (Wants::Answer, &[&["answer", id, "JSON"], &["answer", id, "--decline"]]),
         (
             Wants::Verdict,
             &[&["resolve", id, "--retry"], &["resolve", id, "--result", "JSON"], &["resolve", id, "--fail", "MSG"]],
@@ -75,12 +79,24 @@ pub(crate) fn next(report: &Report, hints: &Hints) -> Vec<String> {
             if wants == Wants::Verdict {
                 lines.push("  it did not happen, it happened with this result, or let it fail:".to_owned());
             }
-            for words in verbs {
+            let words_of = |words: &[&str]| {
+                // Only a server's question can be declined, and an address is not answered in JSON.
+                let question = question_of(step.input.as_ref());
+                match (question.map(|question| question.wants), words) {
+                    (None, [_, _, "--decline"]) => None,
+                    (Some(abide_mcp::Wants::Visit(_)), [verb, id, "JSON"]) => {
+                        Some(vec![(*verb).to_owned(), (*id).to_owned(), "true".to_owned()])
+                    }
+                    (_, words) => Some(words.iter().map(|word| (*word).to_owned()).collect()),
+                }
+            };
+            for words in verbs.iter().filter_map(|words| words_of(words)) {
+                let words: Vec<&str> = words.iter().map(String::as_str).collect();
                 let which: &[&str] = if found.len() > 1 { &["--step", &step.id] } else { &[] };
                 // An approval counts for what is shown here.
                 let shown: &[&str] =
                     if words.first() == Some(&"approve") { &["--hash", short_hash(step)] } else { &[] };
-                lines.push(format!("  {}", command(&[*words, which, shown].concat())));
+                lines.push(format!("  {}", command(&[&words[..], which, shown].concat())));
             }
         }
     }

@@ -112,7 +112,7 @@ pub(crate) fn put_question(question: &str) {
 /// Puts this before the person, who types behind it.
 pub(crate) fn put(text: &str) {
     let mut stderr = std::io::stderr().lock();
-    let _ = write!(stderr, "{} ", clean(text));
+    let _ = stderr.write_all(format!("{} ", clean(text)).as_bytes());
     let _ = stderr.flush();
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use abide_llm::Attachment;
+use abide_llm::{Attachment, Input};
 use base64::Engine as _;
 
 use super::args::{Run as Args, Stay};
@@ -11,6 +11,7 @@ use super::consent;
 use super::drive::{Driven, End, stay_with};
 use super::end;
 use super::failure::{ENVIRONMENT, Failure};
+use super::prompt;
 use super::session::{Opened, Session};
 use super::stop::Stop;
 use crate::agents::{AgentRun, Agents, workflow_name};
@@ -31,6 +32,10 @@ struct Asked {
 pub(crate) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     let agents = Agents::new(session.env.clone(), args.stay.trust);
     let asked = if session.has_workflow(&args.target) {
+        if !args.prompt.is_empty() {
+            let message = format!("`{}` is a workflow: only an agent begins with a prompt", args.target);
+            return Err(Failure::usage(message, "leave out --prompt"));
+        }
         let input = input(session, args, Takes::Json)?;
         Asked { workflow: args.target.clone(), input, definition: Definition::default() }
     } else {
@@ -97,15 +102,17 @@ async fn agents_run(session: &Session, args: &Args, agents: &Agents) -> Result<A
         session.screen.say(&format!("warning: {warning}"));
     }
     let mut input = input(session, args, Takes::Text)?;
-    if input.as_str().is_none_or(|text| text.trim().is_empty()) {
+    let prompt = prompt::read(&args.prompt, &pinned)?;
+    if prompt.is_none() && input.as_str().is_none_or(|text| text.trim().is_empty()) {
         return Err(Failure::usage(
             format!("the agent `{}` needs an input", agent.name),
             format!("abide run {} \"what it is to do\", or @file, or - for stdin", crate::shell::quote(&args.target)),
         ));
     }
-    if !args.attach.is_empty() {
+    if !args.attach.is_empty() || prompt.is_some() {
         let attachments = args.attach.iter().map(|path| attachment(session, path)).collect::<Result<Vec<_>, _>>()?;
-        input = serde_json::json!({ "text": input, "attachments": attachments });
+        let text = input.as_str().unwrap_or_default().to_owned();
+        input = serde_json::json!(Input { text, attachments, prompt });
     }
     let name = args.id.as_deref().unwrap_or("new");
     let redactor = agents.redactor(name, &pinned, project.root())?;

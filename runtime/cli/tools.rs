@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use abide_engine::Effect;
 use abide_llm::{Policy, ToolSpec, Tools as _};
+use abide_mcp::{PromptArgument, PromptSpec};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -17,6 +18,7 @@ use super::session::Session;
 #[derive(Serialize)]
 struct Listed {
     tools: Vec<Row>,
+    prompts: Vec<PromptSpec>,
     failed: Vec<Failed>,
 }
 
@@ -68,16 +70,24 @@ async fn list(session: &Session, bench: &Bench) -> Result<(), Failure> {
     }
     // Together: names depend on all servers.
     let specs = bench.servers.discover(well.clone()).await.map_err(|error| failure(&error))?;
-    let mut versions = BTreeMap::new();
+    let (mut versions, mut prompts) = (BTreeMap::new(), Vec::new());
     for server in well {
+        match bench.servers.prompts(&server).await {
+            Ok(offered) => prompts.extend(offered),
+            Err(error) => {
+                let failure = failure(&error);
+                failed.push(Failed { server: server.clone(), error: failure.message.clone() });
+                first.get_or_insert(failure);
+            }
+        }
         let version = bench.servers.version(&server).await;
         versions.insert(server, version);
     }
     let tools: Vec<Row> = specs.into_iter().map(|spec| tool(bench, &versions, spec)).collect();
     if session.screen.json {
-        session.screen.document(&Listed { tools, failed })?;
+        session.screen.document(&Listed { tools, prompts, failed })?;
     } else {
-        show(session, &tools, &failed);
+        show(session, &tools, &prompts, &failed);
     }
     first.map_or(Ok(()), Err)
 }
@@ -107,7 +117,7 @@ fn tool(bench: &Bench, versions: &BTreeMap<String, Option<String>>, spec: ToolSp
     }
 }
 
-fn show(session: &Session, tools: &[Row], failed: &[Failed]) {
+fn show(session: &Session, tools: &[Row], prompts: &[PromptSpec], failed: &[Failed]) {
     if !tools.is_empty() {
         let rows = tools.iter().map(|tool| {
             [
@@ -121,10 +131,18 @@ fn show(session: &Session, tools: &[Row], failed: &[Failed]) {
         });
         session.screen.data(&table(["SERVER", "TOOL", "POLICY", "EFFECT", "DECLARED IN", "WHAT IT DOES"], rows));
     }
+    if !prompts.is_empty() {
+        let rows = prompts.iter().map(|prompt| {
+            let name = |one: &PromptArgument| if one.required { one.name.clone() } else { format!("[{}]", one.name) };
+            let arguments = prompt.arguments.iter().map(name).collect::<Vec<_>>().join(" ");
+            [prompt.server.clone(), prompt.name.clone(), arguments, short(&prompt.description, 60)]
+        });
+        session.screen.data(&table(["SERVER", "PROMPT", "ARGUMENTS", "WHAT IT IS FOR"], rows));
+    }
     for failed in failed {
         session.screen.say(&format!("{}: {}", failed.server, failed.error));
     }
-    if tools.is_empty() && failed.is_empty() {
+    if tools.is_empty() && prompts.is_empty() && failed.is_empty() {
         session.screen.say("no server is declared here, or none has tools: declare one in .mcp.json");
     }
 }

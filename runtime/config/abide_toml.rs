@@ -67,6 +67,7 @@ pub(super) struct ServerEntry {
     pub(super) headers: BTreeMap<String, At<String>>,
     pub(super) protocol: Option<At<Protocol>>,
     pub(super) roots: Option<At<bool>>,
+    pub(super) sampling: Option<At<Policy>>,
 }
 
 /// One `[tools."GLOB"]`.
@@ -224,6 +225,7 @@ fn server(_name: &str, path: &str, node: &Node, table: &Table) -> Result<ServerE
         url: keys.text("url")?,
         headers: keys.map("headers")?,
         roots: keys.flag("roots")?,
+        sampling: word(&keys, "sampling", "one of allow, ask, deny")?,
         protocol: word(&keys, "protocol", "\"2025-11-25\" or \"2026-07-28\"")?,
     })
 }

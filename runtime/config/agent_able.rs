@@ -1,6 +1,6 @@
 //! What an agent's file says of its own tools and of its memory, and an agent made able to do it. It opens no file but those of skills.
 
-use abide_llm::{Agent, AskPerson, Remembers, check_template};
+use abide_llm::{Agent, AskPerson, Remembers, ResourceRef, check_template};
 
 use super::agent_file::{AgentDef, Front};
 use super::error::ConfigError;
@@ -16,6 +16,30 @@ pub(super) const SKILL: &str = "Skill";
 const FOLDERS: [&str; 3] = ["user", "project", "local"];
 
 impl Front {
+    pub(super) fn resources(&self) -> Result<Vec<ResourceRef>, ConfigError> {
+        let mut found = Vec::new();
+        for text in self.list("resources")?.unwrap_or_default() {
+            match text.split_once(':') {
+                Some((server, uri)) if !server.is_empty() && uri.contains(':') => {
+                    let resource = ResourceRef { server: server.to_owned(), uri: uri.to_owned() };
+                    if !found.contains(&resource) {
+                        found.push(resource);
+                    }
+                }
+                _ => {
+                    let at = self.node("resources").map_or(&self.file, |node| &node.at);
+                    let problem = format!("`{text}` in `resources` does not name a server and an address");
+                    return Err(ConfigError::invalid(
+                        at,
+                        problem,
+                        "write it like this: resources: [\"docs:file:///notes.md\"]",
+                    ));
+                }
+            }
+        }
+        Ok(found)
+    }
+
     fn flag(&self, key: &str) -> Result<bool, ConfigError> {
         match self.node(key) {
             None => Ok(false),

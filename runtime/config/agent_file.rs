@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use abide_llm::{AskPerson, Limit, Remembers, ToolChoice, ToolFilter};
+use abide_llm::{AskPerson, Limit, Remembers, ResourceRef, ToolChoice, ToolFilter};
 use abide_mcp::ServerConfig;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,9 @@ pub struct AgentDef {
     /// `tool_choice` (or `toolChoice`): `auto`, `required` (in its first turn it must call a tool) or `none`; `auto` without it.
     #[serde(default)]
     pub tool_choice: ToolChoice,
+    /// `resources`: what it is shown before its input, as `server:uri`.
+    #[serde(default)]
+    pub resources: Vec<ResourceRef>,
     /// `skills`: the names of folders with a `SKILL.md`.
     pub skills: Vec<String>,
     /// `ask_person` with `ask_timeout_s`, or `AskUserQuestion` among its tools: may it ask a person?
@@ -108,6 +111,7 @@ impl AgentDef {
             budget: front.budget()?,
             priority: front.priority()?,
             tool_choice: front.tool_choice()?,
+            resources: front.resources()?,
             skills: front.list("skills")?.unwrap_or_default(),
             path: path.to_path_buf(),
             origin,
@@ -127,7 +131,7 @@ impl AgentDef {
 }
 
 /// Keys that mean something here, each with a line that sets it.
-const KEYS: [(&str, &str); 22] = [
+const KEYS: [(&str, &str); 23] = [
     ("name", "name: researcher"),
     ("description", "description: Finds facts"),
     ("model", "model: sonnet"),
@@ -143,6 +147,7 @@ const KEYS: [(&str, &str); 22] = [
     ("priority", "priority: 5"),
     ("tool_choice", "tool_choice: required"),
     ("toolChoice", "toolChoice: required"),
+    ("resources", "resources: [\"docs:file:///notes.md\"]"),
     ("skills", "skills: [review]"),
     ("ask_person", "ask_person: true"),
     ("ask_timeout_s", "ask_timeout_s: 3600"),
@@ -164,7 +169,7 @@ const WITHOUT_EFFECT: [(&str, &str); 2] = [
 /// The front matter on its way to an [`AgentDef`].
 pub(super) struct Front {
     keys: Table,
-    file: Place,
+    pub(super) file: Place,
     pub(super) warnings: Vec<String>,
 }
 
@@ -231,7 +236,7 @@ impl Front {
     }
 
     /// A list, or comma-separated text.
-    fn list(&self, key: &str) -> Result<Option<Vec<String>>, ConfigError> {
+    pub(super) fn list(&self, key: &str) -> Result<Option<Vec<String>>, ConfigError> {
         let Some(node) = self.node(key) else { return Ok(None) };
         match &node.value {
             Value::Str(text) => Ok(Some(split_list(text))),

@@ -34,6 +34,8 @@ pub enum ConsentKind {
     UseEndpoint,
     /// To go on with a tool that its server has changed.
     ChangedTool,
+    /// To let a server have a model asked without asking.
+    AllowSampling,
 }
 
 impl ConsentKind {
@@ -45,6 +47,7 @@ impl ConsentKind {
             Self::WeakerEffect => "weaker_effect",
             Self::UseEndpoint => "use_endpoint",
             Self::ChangedTool => "changed_tool",
+            Self::AllowSampling => "allow_sampling",
         }
     }
 }
@@ -125,6 +128,12 @@ impl<'a> Requests<'a> {
     pub(super) fn trust(&self, server: &str, at: &Place) -> ConsentRequest {
         let line = format!("[{}] trust = true", join("servers", server));
         self.request(ConsentKind::TrustServer, server, at.to_string(), vec![line], "")
+    }
+
+    /// To let `server` have a model asked without asking.
+    pub(super) fn sampling(&self, server: &str, at: &Place) -> ConsentRequest {
+        let line = format!("[{}] sampling = \"allow\"", join("servers", server));
+        self.request(ConsentKind::AllowSampling, server, at.to_string(), vec![line], "")
     }
 
     /// What a `[tools]` table of a project's file needs consent for.

@@ -106,6 +106,11 @@ pub const SERVER: &[KeyDoc] = &[
         "Tell it the project's root when it asks for roots: some servers then work there instead of where they were started.",
     ),
     key(
+        "sampling",
+        "sampling = \"ask\"",
+        "May it have an agent's model asked for it, within the run's budget: allow, ask (a person, which is the default) or deny.",
+    ),
+    key(
         "protocol",
         "protocol = \"2025-11-25\"",
         "The version of the protocol it is spoken to in, 2025-11-25 or 2026-07-28; found out without this.",

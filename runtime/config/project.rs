@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use abide_llm::{Agent, Limit, ModelConfig};
+use abide_llm::{Agent, Limit, ModelConfig, Policy};
 use abide_mcp::{Rules, ServerConfig, ToolRule};
 
 use super::abide_toml::{self, Settings, WorkflowDef};
@@ -17,6 +17,7 @@ use super::discover::Env;
 use super::error::{ConfigError, Origin, nearest};
 use super::limits::Limits;
 use super::models;
+use super::node::At;
 use super::preference::preferred;
 use super::secrets::FileVars;
 use super::servers::{self, Declared};
@@ -174,7 +175,8 @@ impl Project {
         found.collect()
     }
 
-    fn no_server(&self, name: &str, agent: &AgentDef) -> ConfigError {
+    /// The error of an agent that names a server which it has not.
+    pub(crate) fn no_server(&self, name: &str, agent: &AgentDef) -> ConfigError {
         let known: Vec<&str> = self.servers.keys().map(String::as_str).collect();
         let near =
             nearest(name, known.iter().copied()).map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
@@ -257,7 +259,24 @@ impl Project {
     fn server_requests(&self, requests: &Requests<'_>, name: &str) -> Vec<ConsentRequest> {
         let Some(server) = self.servers.get(name) else { return Vec::new() };
         let start = server.from_project.then(|| requests.start(&server.config, Some(&server.at)));
-        start.into_iter().chain(Self::trust_request(requests, name, server)).collect()
+        let sampling = Self::sampling_request(requests, name, server);
+        start.into_iter().chain(Self::trust_request(requests, name, server)).chain(sampling).collect()
+    }
+
+    fn sampling_request(requests: &Requests<'_>, name: &str, server: &Declared) -> Option<ConsentRequest> {
+        let asks = |policy: &&At<Policy>| policy.value == Policy::Allow && policy.at.origin == Origin::Project;
+        server.sampling.as_ref().filter(asks).map(|policy| requests.sampling(name, &policy.at))
+    }
+
+    /// Which servers may have a model asked. Without consent a project's `allow` is left out.
+    pub fn sampling(&self, consented: &Consented) -> BTreeMap<String, Policy> {
+        let vars = self.vars();
+        let requests = Requests::new(&self.root, &vars);
+        let holds = |name: &str, server: &Declared| {
+            Self::sampling_request(&requests, name, server).is_none_or(|request| consented.covers(&request))
+        };
+        let said = self.servers.iter().filter(|(name, server)| holds(name, server));
+        said.filter_map(|(name, server)| Some((name.clone(), server.sampling.as_ref()?.value))).collect()
     }
 
     fn trust_request(requests: &Requests<'_>, name: &str, server: &Declared) -> Option<ConsentRequest> {
@@ -314,17 +333,19 @@ impl Project {
         let mut servers: BTreeMap<&str, &ServerConfig> =
             self.servers().map(|server| (server.name.as_str(), server)).collect();
         servers.extend(inline.clone().map(|server| (server.name.as_str(), server)));
-        let mut trusted = self.trusted(consented);
+        let (mut trusted, mut sampling) = (self.trusted(consented), self.sampling(consented));
         // `trust` was said of the declared server, not of an agent's own of the same name.
         for server in inline {
             trusted.remove(&server.name);
+            sampling.remove(&server.name);
         }
         let rules = Rules::new(self.tool_rules(consented)).map_err(|error| ConfigError::Unresolved {
             problem: error.to_string(),
             help: "mend that table in abide.toml".to_owned(),
         })?;
         let servers = servers.into_values().cloned().collect();
-        Ok(abide_mcp::Project { root: self.root.clone(), servers, rules, trusted, vars: Arc::new(self.vars()) })
+        let (root, vars) = (self.root.clone(), Arc::new(self.vars()));
+        Ok(abide_mcp::Project { root, servers, rules, trusted, sampling, vars })
     }
 }
 

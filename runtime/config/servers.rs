@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use abide_llm::Policy;
 use abide_mcp::{ServerConfig, Transport};
 
 use super::abide_toml::{ServerEntry, Settings};
@@ -21,6 +22,7 @@ pub(super) struct Declared {
     /// True if any part of how it starts comes from a project's file.
     pub(super) from_project: bool,
     pub(super) trust: Option<At<bool>>,
+    pub(super) sampling: Option<At<Policy>>,
 }
 
 /// All servers by name, and what the user should know.
@@ -29,7 +31,7 @@ pub(super) fn load(root: &Path, settings: &Settings) -> Result<(BTreeMap<String,
     let mut servers: BTreeMap<String, Declared> = BTreeMap::new();
     for config in found {
         let at = Place::file(&root.join(&config.file), Origin::Project);
-        servers.insert(config.name.clone(), Declared { config, at, from_project: true, trust: None });
+        servers.insert(config.name.clone(), Declared { config, at, from_project: true, trust: None, sampling: None });
     }
     let mut warnings = Vec::new();
     for (name, entry) in &settings.servers {
@@ -53,6 +55,7 @@ fn add_to(
     warnings: &mut Vec<String>,
 ) -> Result<(), ConfigError> {
     declared.trust.clone_from(&entry.trust);
+    declared.sampling.clone_from(&entry.sampling);
     let starts =
         [entry.command.as_ref().map(|v| &v.at), entry.args.as_ref().map(|v| &v.at), entry.url.as_ref().map(|v| &v.at)];
     let mut starts = starts.into_iter().flatten();
@@ -120,7 +123,8 @@ fn own(name: &str, entry: &ServerEntry, root: &Path) -> Result<Declared, ConfigE
         roots: entry.roots.as_ref().is_some_and(|roots| roots.value),
     };
     let from_project = entry.places().any(|at| at.origin == Origin::Project);
-    Ok(Declared { config, at: at.clone(), from_project, trust: entry.trust.clone() })
+    let (trust, sampling) = (entry.trust.clone(), entry.sampling.clone());
+    Ok(Declared { config, at: at.clone(), from_project, trust, sampling })
 }
 
 /// An entry for a server that nothing declares: fine in the user's file, which serves all projects.
@@ -134,6 +138,7 @@ fn lonely<'a>(
         .places()
         .chain(entry.trust.iter().map(|t| &t.at))
         .chain(entry.protocol.iter().map(|p| &p.at))
+        .chain(entry.sampling.iter().map(|s| &s.at))
         .find(|at| at.origin == Origin::Project)
     else {
         return Ok(());

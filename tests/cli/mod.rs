@@ -1,6 +1,7 @@
 //! The binary as its users call it: words in, exit codes and documents out, against a scripted model and a small MCP server.
 
 mod abilities;
+mod asked;
 mod bad_input;
 mod budgets;
 mod checks;

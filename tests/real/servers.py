@@ -5,23 +5,22 @@
 
 The servers: npm's server-everything (over stdio and over streamable HTTP), server-filesystem and server-memory; PyPI's
 mcp-server-git and mcp-server-time. Beside each tool: progress, time-outs, an interrupt, a server killed in mid-call, and questions
-that are declined where nobody is there and answered where somebody is. It proves nothing about runs: run.py does that.
+that are declined where nobody is there and answered where somebody is; and through an agent (asked.py) the same over kill -9.
 """
 
 import json
 import os
 import pty
-import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
+from asked import through_an_agent, type_answers
 from install import InstallError, cache_folder, install_npm, install_venv, need, once, venv_python
 from run import find_abide
 
@@ -280,19 +279,7 @@ def a_person_answers(place):
     os.close(theirs)
     screen = []
 
-    def type_answers():
-        try:
-            while data := os.read(ours, 4096).decode(errors="replace"):
-                screen.append(data)
-                if "[y/N]" in data:
-                    os.write(ours, b"y\n")
-                for field in re.findall(r"^  (\w+) \(", data, re.M):
-                    os.write(ours, b"Ada\n" if field == "name" else b"\n")
-        except OSError:
-            pass  # the terminal is closed when abide ends
-
-    typist = threading.Thread(target=type_answers, daemon=True)
-    typist.start()
+    type_answers(ours, screen, "Ada")
     try:
         out, _ = process.communicate(timeout=60)
     except subprocess.TimeoutExpired:
@@ -320,6 +307,7 @@ def main():
         every_tool_was_called(place)
         a_person_answers(place)
         time_passes(place)
+        through_an_agent(place)
     finally:
         place.web.kill()
     if place.problems or "--keep" in sys.argv:

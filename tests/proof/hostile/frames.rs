@@ -112,7 +112,10 @@ async fn talk(script: Vec<u8>) {
     let host = Host { launcher: Arc::new(Hostile(Arc::new(script))), consent: Arc::new(Yes), redactor, limits };
     let servers = parse_servers(r#"{"mcpServers": {"h": {"command": "h"}}}"#, ".mcp.json").unwrap();
     let (rules, trusted) = (Rules::default(), BTreeSet::from(["h".to_owned()]));
-    let servers = Servers::new(host, Project { root: "root".into(), servers, rules, trusted, vars: Arc::new(EnvVars) });
+    let servers = Servers::new(
+        host,
+        Project { root: "root".into(), servers, rules, trusted, sampling: Default::default(), vars: Arc::new(EnvVars) },
+    );
     if let Ok(tools) = servers.discover(vec!["h".to_owned()]).await {
         assert!(tools.len() <= 50, "more tools than the limit allows");
         for tool in &tools {
@@ -187,6 +190,7 @@ fn an_answer_over_the_limit_is_not_waited_for() {
             servers,
             rules: Rules::default(),
             trusted: BTreeSet::new(),
+            sampling: Default::default(),
             vars: Arc::new(EnvVars),
         };
         let servers = Servers::new(host, project);

@@ -70,7 +70,7 @@ const DOUBT: &[Mutant] = &[
     },
     Mutant {
         name: "once-recovered-as-idempotent-by-agents",
-        file: "llm/agent_loop.rs",
+        file: "llm/agent_rounds.rs",
         from: "kind(StepKind::Tool).effect(spec.effect);",
         to: "kind(StepKind::Tool).effect(if MUTANT { abide_engine::Effect::Idempotent } else { spec.effect });",
         proof: "proof::doubt::agents::calls",
@@ -87,15 +87,16 @@ const DOUBT: &[Mutant] = &[
     },
     Mutant {
         name: "key-per-attempt-of-agents",
-        file: "llm/agent_loop.rs",
-        from: "host.tools.call(call, meta(step_key())).instrument(span.clone());",
-        to: "host.tools.call(
+        file: "llm/agent_rounds.rs",
+        from: "host.tools.round(call, Onward::Begin, meta(step_key()));",
+        to: "host.tools.round(
             call,
+            Onward::Begin,
             meta(step_key().map(|key| match abide_engine::step_attempt() {
                 Some(n) if MUTANT => format!(\"{key}!{n}\").into(),
                 _ => key,
             })),
-        ).instrument(span.clone());",
+        );",
         proof: "proof::doubt::agents::calls",
         count: None,
     },
