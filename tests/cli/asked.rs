@@ -146,6 +146,20 @@ fn a_question_within_an_open_call_is_answered_from_another_process() {
 }
 
 #[test]
+fn yes_allows_calls_and_answers_no_question_and_no_wait_leaves_an_open_call() {
+    let model = caller("ask_ask", json!({}));
+    let parks = Project::new(&model);
+    parks.write(".mcp.json", &declaration("modern"));
+    parks.abide(&["run", "helper.md", "go", "--id", "r", "--trust", "--yes"]).is(3).says("waits for an answer");
+    parks.abide(&["resume", "r", "--trust", "--yes"]).is(3).says("abide answer r JSON --resume");
+    let leaves = project(&model, "legacy", "");
+    let left = leaves.abide(&["run", "helper.md", "go", "--id", "r", "--trust", "--no-wait"]).is(3);
+    left.says("waits for an answer");
+    leaves.abide(&["answer", "r", "{\"name\": \"Ada\"}", "--resume", "--trust"]).is(3).says("step in doubt");
+    assert_eq!(count(&leaves.log(), "tools/call"), 1);
+}
+
+#[test]
 fn an_open_call_that_died_with_its_process_is_in_doubt() {
     let model = caller("ask_ask", json!({}));
     let project = project(&model, "legacy", "");
