@@ -4,7 +4,7 @@
 //! A map, from the outside in:
 //! - `project`: everything together; `consent` what of it needs the user's consent, `trust` the record of that
 //! - `discover`: where files are; `error`: what is wrong with them, and how to mend it
-//! - `abide_toml`: the settings (`keys` documents them, `limits` is one of its tables), from which `models` and `servers` are made; `secrets` reads literals again
+//! - `abide_toml`: the settings (`keys` documents them, `limits` is one of its tables), from which `models` and `servers` (with `oauth`) are made; `secrets` reads literals again
 //! - `agents`: finds agents; `agent_file` reads one (`front_matter`, `inline_servers`)
 //! - `node` and `parse`: TOML and YAML as values that know their lines
 //! - `input`: INPUT
@@ -22,6 +22,7 @@ pub mod keys;
 mod limits;
 mod models;
 mod node;
+mod oauth;
 mod parse;
 mod preference;
 mod project;
@@ -40,3 +41,4 @@ pub use node::{At, KeyDoc};
 pub use project::Project;
 pub use secrets::FileVars;
 pub use trust::TrustStore;
+pub(crate) use trust::make_private_folders;

@@ -59,6 +59,11 @@ impl Project {
         &self.root
     }
 
+    /// The surroundings it was found in.
+    pub(crate) fn env(&self) -> &Env {
+        &self.env
+    }
+
     /// The `abide.toml` files that were read, the nearest first.
     pub fn files(&self) -> &[PathBuf] {
         &self.files

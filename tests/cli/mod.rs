@@ -5,6 +5,7 @@ mod budgets;
 mod doubt;
 mod fallback;
 mod life;
+mod login;
 mod people;
 mod recovery;
 mod replays;
