@@ -28,6 +28,8 @@ struct Begun {
     rest: BufReader<std::process::ChildStderr>,
 }
 
+// Its end is waited for by `Begun::over`.
+#[allow(clippy::zombie_processes)]
 fn begin(project: &Project, more: &[&str]) -> Begun {
     let words = [&["login", "far", "--trust", "--no-browser"], more].concat();
     let mut child = project.command(&project.root, &words).stdin(Stdio::piped()).spawn().unwrap();
