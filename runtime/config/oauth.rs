@@ -98,3 +98,7 @@ impl OAuthEntry {
         texts.chain(grant).chain(scopes).chain(self.redirect_port.iter().map(|port| &port.at))
     }
 }
+
+#[cfg(test)]
+#[path = "oauth_tests.rs"]
+mod tests;
