@@ -16,7 +16,7 @@ use crate::connection::{Connection, Failure, Patience};
 use crate::discover::Listed;
 use crate::driver::TaskHandle;
 use crate::servers::{Servers, all_names};
-use crate::slot::quote;
+use crate::slot::{quote, wants_login};
 use crate::ticket::Rejection;
 use crate::underway::Entry;
 use crate::{answer, asked, changed, resources, trace, visits};
@@ -194,6 +194,10 @@ impl Servers {
                     "the MCP server `{server}` does not let abide in ({said}): set the `headers` by which it knows you, or \
                      correct them where it is declared"
                 );
+                Err(Error::new(ErrorKind::Park(Parked::Credentials), host.redactor.mask(&message)))
+            }
+            Failure::Rejected(Rejection::Login(said)) => {
+                let message = wants_login(server, &said);
                 Err(Error::new(ErrorKind::Park(Parked::Credentials), host.redactor.mask(&message)))
             }
             Failure::Rejected(Rejection::Busy(said)) => Err(did_not_happen(

@@ -289,6 +289,7 @@ async fn a_changed_tool_is_not_called_without_consent_to_the_change() {
         launcher: Arc::new(crate::fixture_talk::launcher(&talker)),
         consent: consent.clone(),
         redactor: abide_llm::Redactor::default(),
+        vault: std::sync::Arc::new(crate::MemoryVault::default()),
         limits: crate::Limits::default(),
     };
     let servers = Servers::new(host, crate::fixture::project(crate::fixture::DECLARED, &[]));

@@ -10,6 +10,7 @@ use abide_llm::SecretRef;
 use serde::{Deserialize, Serialize};
 
 use crate::config_file::parse_servers;
+use crate::oauth::OAuth;
 
 /// One declared server. Every text may hold `${VAR}`, `${VAR:-default}` and `${env:VAR}`, expanded when it starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,9 @@ pub struct ServerConfig {
     /// were started with, so nobody is without being named.
     #[serde(default, skip_serializing_if = "is_false")]
     pub roots: bool,
+    /// What an authorization server was told of abide beforehand, for a server behind an address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oauth: Option<OAuth>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)]

@@ -169,6 +169,7 @@ impl Source<'_> {
             file: self.file.to_owned(),
             protocol: None,
             roots: false,
+            oauth: None,
         }))
     }
 }

@@ -21,6 +21,7 @@ use crate::era::{Era, explain};
 use crate::http::{Address, Courier};
 use crate::launch::{KillGroup, LaunchSpec, Launcher};
 use crate::listen;
+use crate::oauth::Keeper;
 use crate::slot::Limits;
 use crate::stderr::{LastLine, Stderr};
 use crate::ticket::{Rejection, Ticket};
@@ -36,8 +37,17 @@ pub(crate) struct StartFailure {
     pub(crate) stderr: Option<Vec<LastLine>>,
     /// True if it may yet speak to one who begins in the older way.
     pub(crate) died: bool,
-    /// True if it wants to know who asks.
-    pub(crate) credentials: bool,
+    /// What it wants to know of who asks.
+    pub(crate) missing: Option<Missing>,
+}
+
+/// What a server wants to know of who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// Only what the user declares.
+    Headers,
+    /// A person's word.
+    Login,
 }
 
 /// Why a request has no result.
@@ -100,7 +110,7 @@ impl Connection {
                 }
                 _ => format!("`{program}` cannot be started: {error}"),
             };
-            StartFailure { why, stderr: None, died: false, credentials: false }
+            StartFailure { why, stderr: None, died: false, missing: None }
         })?;
         let stderr = Stderr::read(process.stderr);
         let (wire, ended) = Wire::new(process.stdin, process.stdout, limits.frame_bytes);
@@ -111,7 +121,7 @@ impl Connection {
             }
             Err((why, died)) => {
                 process.kill.kill_group();
-                Err(StartFailure { why, stderr: Some(stderr.last_words().await), died, credentials: false })
+                Err(StartFailure { why, stderr: Some(stderr.last_words().await), died, missing: None })
             }
         }
     }
@@ -119,12 +129,13 @@ impl Connection {
     /// Opens a connection to an address, in `limits.start` at most.
     pub(crate) async fn reach(
         address: Address,
+        keeper: Option<Arc<Keeper>>,
         era: Era,
         limits: Limits,
         caller: Caller,
     ) -> Result<Self, StartFailure> {
-        let failed = |why| StartFailure { why, stderr: None, died: false, credentials: false };
-        let (transport, courier, ended) = Courier::to(address, limits.frame_bytes)
+        let failed = |why| StartFailure { why, stderr: None, died: false, missing: None };
+        let (transport, courier, ended) = Courier::to(address, keeper, limits.frame_bytes)
             .map_err(|error| failed(format!("no request can be made: {error}")))?;
         match open(transport, era, limits, caller.clone()).await {
             Ok(service) => {
@@ -132,9 +143,11 @@ impl Connection {
                 Ok(Self::of(service, ended, None, caller))
             }
             Err((why, _)) => match courier.rejection() {
-                Some(Rejection::Credentials(said)) => {
-                    Err(StartFailure { credentials: true, ..failed(format!("it does not let abide in ({said})")) })
-                }
+                Some(Rejection::Credentials(said)) => Err(StartFailure {
+                    missing: Some(Missing::Headers),
+                    ..failed(format!("it does not let abide in ({said})"))
+                }),
+                Some(Rejection::Login(said)) => Err(StartFailure { missing: Some(Missing::Login), ..failed(said) }),
                 Some(Rejection::Busy(said) | Rejection::Other(said)) => {
                     Err(StartFailure { died: true, ..failed(format!("{why} ({said})")) })
                 }

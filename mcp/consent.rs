@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use abide_llm::{SecretRef, Vars};
 
 use crate::config::{ServerConfig, Transport};
+use crate::oauth::{Grant, OAuth};
 
 /// Has the user consented to starting this server?
 pub trait Consent: Send + Sync + 'static {
@@ -62,12 +63,40 @@ fn lines(server: &ServerConfig, value: impl Fn(&SecretRef) -> String) -> String 
         Transport::Http { url, headers } => {
             let _ = writeln!(out, "url {}", quote(url));
             settings(&mut out, "header", headers);
+            server.oauth.iter().for_each(|oauth| told(&mut out, oauth, &value));
         }
         Transport::Sse { url } => {
             let _ = writeln!(out, "url {}", quote(url));
         }
     }
     out
+}
+
+/// What an authorization server is told: it may be one that the server chooses.
+fn told(out: &mut String, oauth: &OAuth, value: &impl Fn(&SecretRef) -> String) {
+    let texts = [
+        ("client_id", &oauth.client_id),
+        ("client_metadata_url", &oauth.client_metadata_url),
+        ("issuer", &oauth.issuer),
+    ];
+    for (word, text) in texts {
+        if let Some(text) = text {
+            let _ = writeln!(out, "oauth {word}={}", quote(text));
+        }
+    }
+    let secrets =
+        [("client_secret", &oauth.client_secret), ("private_key", &oauth.private_key), ("assertion", &oauth.assertion)];
+    for (word, reference) in secrets {
+        if let Some(reference) = reference {
+            let _ = writeln!(out, "oauth {word}={}", value(reference));
+        }
+    }
+    for scope in &oauth.scopes {
+        let _ = writeln!(out, "oauth scope={}", quote(scope));
+    }
+    if oauth.grant != Grant::default() {
+        let _ = writeln!(out, "oauth grant={:?}", oauth.grant);
+    }
 }
 
 /// A JSON string: unambiguous, on one line, and the same in every release (unlike Rust's `{:?}`).

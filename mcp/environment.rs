@@ -13,6 +13,7 @@ use http::{HeaderName, HeaderValue};
 use crate::config::{ServerConfig, Transport};
 use crate::http::Address;
 use crate::launch::LaunchSpec;
+use crate::oauth::{OAuth, Settings, is_safe};
 
 /// What every server inherits, on whatever system it is set: where programs, files, languages and certificates are.
 /// Anything else, keys above all, a server gets only by its `env`.
@@ -85,7 +86,15 @@ pub(crate) fn start(server: &ServerConfig, root: &Path, vars: &dyn Vars, redacto
             let cwd = cwd.map_or_else(|| root.to_owned(), |cwd| root.join(cwd));
             Ok(Start::Process(LaunchSpec { program: program(&command, root), args, env: environment, cwd }))
         }
-        Transport::Http { url, headers } => resolver.address(url, headers).map(Start::Address),
+        Transport::Http { url, headers } => {
+            let mut address = resolver.address(url, headers)?;
+            // Whoever declares an authorization means that one.
+            let has_own = address.headers.contains_key(&http::header::AUTHORIZATION);
+            if !has_own && is_safe(&address.url) {
+                address.oauth = Some(resolver.oauth(&server.oauth.clone().unwrap_or_default())?);
+            }
+            Ok(Start::Address(address))
+        }
         Transport::Sse { .. } => Err(resolver.unusable(
             "its `type` is sse, the transport that streamable HTTP has replaced and that abide does not speak: ask its maker \
              for the newer address (often /mcp instead of /sse), and declare that with \"type\": \"http\"",
@@ -107,6 +116,11 @@ pub fn teach_secrets(server: &ServerConfig, root: &Path, vars: &dyn Vars, redact
         Transport::Http { url, headers } => {
             text(url);
             headers.values().for_each(learn);
+            let oauth = server.oauth.iter();
+            oauth
+                .flat_map(|oauth| [&oauth.client_secret, &oauth.private_key, &oauth.assertion])
+                .flatten()
+                .for_each(learn);
         }
         Transport::Sse { url } => text(url),
     }
@@ -166,7 +180,23 @@ impl Resolver<'_> {
             value.set_sensitive(true);
             resolved.insert(header, value);
         }
-        Ok(Address { url, headers: resolved })
+        Ok(Address { url, headers: resolved, oauth: None })
+    }
+
+    fn oauth(&self, declared: &OAuth) -> Result<Settings, Error> {
+        let text = |text: &Option<String>| text.as_deref().map(|text| self.text(text)).transpose();
+        let secret = |reference: &Option<SecretRef>| reference.as_ref().map(|one| self.setting(one)).transpose();
+        Ok(Settings {
+            grant: declared.grant,
+            client_id: text(&declared.client_id)?,
+            client_secret: secret(&declared.client_secret)?,
+            private_key: secret(&declared.private_key)?,
+            assertion: secret(&declared.assertion)?,
+            client_metadata_url: text(&declared.client_metadata_url)?,
+            issuer: text(&declared.issuer)?,
+            scopes: declared.scopes.clone(),
+            redirect_port: declared.redirect_port,
+        })
     }
 
     fn unusable(&self, why: &str) -> Error {

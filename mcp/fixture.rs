@@ -243,7 +243,8 @@ pub(crate) const DECLARED: &str = r#"{"mcpServers": {
 pub(crate) fn host(launcher: &Arc<FakeLauncher>) -> Host {
     let limits = Limits { result_bytes: 4_000, ..Limits::default() };
     let launcher: Arc<dyn Launcher> = launcher.clone();
-    Host { launcher, consent: Arc::new(Say(true)), redactor: Redactor::default(), limits }
+    let vault = Arc::new(crate::MemoryVault::default());
+    Host { launcher, consent: Arc::new(Say(true)), redactor: Redactor::default(), vault, limits }
 }
 
 pub(crate) fn project(declared: &str, trusted: &[&str]) -> Project {

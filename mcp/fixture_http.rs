@@ -10,12 +10,14 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
-/// A request: its method, its headers in lower case, and its body as JSON.
+/// A request: its method, its path, its headers in lower case, and its body, as JSON where it is some.
 #[derive(Debug, Clone)]
 pub(crate) struct Heard {
     pub(crate) method: String,
+    pub(crate) path: String,
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Value,
+    pub(crate) text: String,
 }
 
 /// What the server does with a request.
@@ -95,7 +97,8 @@ async fn serve(stream: TcpStream, script: Arc<Script>, kept: Arc<Mutex<Vec<Heard
 async fn read(stream: &mut BufReader<TcpStream>) -> Option<Heard> {
     let mut line = String::new();
     stream.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
-    let method = line.split(' ').next()?.to_owned();
+    let mut words = line.split(' ').map(str::to_owned);
+    let (method, path) = (words.next()?, words.next()?);
     let mut headers = BTreeMap::new();
     loop {
         let mut line = String::new();
@@ -106,7 +109,8 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Heard> {
     let length: usize = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    Some(Heard { method, headers, body: serde_json::from_slice(&body).unwrap_or_default() })
+    let text = String::from_utf8_lossy(&body).into_owned();
+    Some(Heard { method, path, headers, body: serde_json::from_str(&text).unwrap_or_default(), text })
 }
 
 /// An answer in JSON.

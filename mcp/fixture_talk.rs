@@ -143,6 +143,7 @@ pub(crate) fn servers(talker: &Arc<Talker>, rule: Option<ToolRule>) -> Servers {
         launcher: Arc::new(launcher(talker)),
         consent: Arc::new(Say(true)),
         redactor: Redactor::default(),
+        vault: Arc::new(crate::MemoryVault::default()),
         limits: Limits::default(),
     };
     let rules = Rules::new(rule).unwrap();

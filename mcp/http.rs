@@ -1,5 +1,5 @@
 //! The HTTP wire to one server: what a declaration's `url` and `headers` become, and of each request whether it can have
-//! reached the server. It repeats no request and opens no second session by itself.
+//! reached the server. It repeats no request but one that was turned away at the door, and opens no second session by itself.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +24,7 @@ use sse_stream::Sse;
 use tokio::sync::watch;
 
 use crate::envelope;
+use crate::oauth::{Admission, Keeper, Settings};
 use crate::ticket::{Rejection, Ticket};
 
 /// How long a server may take to accept a connection.
@@ -42,12 +43,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub(crate) struct Address {
     pub(crate) url: String,
     pub(crate) headers: HashMap<HeaderName, HeaderValue>,
+    /// Set if tokens may be got for it.
+    pub(crate) oauth: Option<Settings>,
 }
 
 /// Carries requests, and notes what became of them.
 #[derive(Clone)]
 pub(crate) struct Courier {
     client: reqwest::Client,
+    keeper: Option<Arc<Keeper>>,
     ended: Arc<watch::Sender<bool>>,
     rejection: Arc<Mutex<Option<Rejection>>>,
     has_session: Arc<AtomicBool>,
@@ -61,13 +65,13 @@ pub(crate) type Way = (StreamableHttpClientTransport<Courier>, Courier, watch::R
 
 impl Courier {
     /// A way to this address; `longest` is the limit of one message, in bytes.
-    pub(crate) fn to(address: Address, longest: usize) -> Result<Way, reqwest::Error> {
+    pub(crate) fn to(address: Address, keeper: Option<Arc<Keeper>>, longest: usize) -> Result<Way, reqwest::Error> {
         let client = abide_llm::http_client(|builder| {
             builder.connect_timeout(CONNECT).redirect(Policy::custom(same_origin)).user_agent(AGENT)
         })?;
         let (ended, end) = watch::channel(false);
         let (rejection, has_session, listens) = Default::default();
-        let courier = Self { client, ended: Arc::new(ended), rejection, has_session, listens };
+        let courier = Self { client, keeper, ended: Arc::new(ended), rejection, has_session, listens };
         let mut config = StreamableHttpClientTransportConfig::with_uri(address.url)
             .custom_headers(address.headers)
             .max_sse_event_size(longest)
@@ -99,8 +103,16 @@ impl Courier {
         }
     }
 
-    /// Notes what an error says about the request it became of.
-    fn judge(&self, error: &Failed, ticket: Option<&Ticket>) {
+    /// The token to send along with what nobody waits for.
+    async fn token(&self) -> Option<String> {
+        match &self.keeper {
+            Some(keeper) => keeper.token().await,
+            None => None,
+        }
+    }
+
+    /// Notes what an error says about the request it became of; `turned_away` is what came of asking for another token.
+    fn judge(&self, error: &Failed, turned_away: Option<Rejection>, ticket: Option<&Ticket>) {
         let nobody = match error {
             StreamableHttpError::Client(error) => error.is_connect(),
             StreamableHttpError::SessionExpired => true,
@@ -109,7 +121,7 @@ impl Courier {
         if nobody {
             ticket.inspect(|ticket| ticket.refused());
             self.ended.send_replace(true);
-        } else if let Some(rejection) = rejection(error) {
+        } else if let Some(rejection) = turned_away.or_else(|| rejection(error)) {
             ticket.inspect(|ticket| ticket.rejected(rejection.clone()));
             *self.rejection.lock().unwrap_or_else(PoisonError::into_inner) = Some(rejection);
         }
@@ -177,16 +189,23 @@ impl StreamableHttpClient for Courier {
             return Err(StreamableHttpError::Io(given_up));
         }
         let asked = Asked::of(&message);
-        let posted = self
-            .client
-            .post_message_with_max_sse_event_size(uri, message, session_id, auth_header, custom_headers, limit)
-            .await;
+        let mut admission = Admission::new(self.keeper.as_deref()).await;
+        let posted = loop {
+            let (uri, message, session) = (uri.clone(), message.clone(), session_id.clone());
+            let (token, headers) = (admission.token().or_else(|| auth_header.clone()), custom_headers.clone());
+            let posted =
+                self.client.post_message_with_max_sse_event_size(uri, message, session, token, headers, limit).await;
+            match &posted {
+                Err(error) if admission.again(error).await => {}
+                _ => break posted,
+            }
+        };
         posted.as_ref().ok().into_iter().for_each(|response| self.note_session(response));
         match (posted, asked) {
             (Ok(response), Some(asked)) => Ok(asked.readable(response, limit)),
             (Ok(response), None) => Ok(response),
             (Err(error), asked) => {
-                self.judge(&error, ticket.as_ref());
+                self.judge(&error, admission.rejection(), ticket.as_ref());
                 asked.and_then(|asked| asked.unreadable(&error)).ok_or(error)
             }
         }
@@ -199,7 +218,8 @@ impl StreamableHttpClient for Courier {
         auth_header: Option<String>,
         custom_headers: HashMap<HeaderName, HeaderValue>,
     ) -> Result<(), Failed> {
-        self.client.delete_session(uri, session_id, auth_header, custom_headers).await
+        let token = self.token().await.or(auth_header);
+        self.client.delete_session(uri, session_id, token, custom_headers).await
     }
 
     async fn get_stream(
@@ -224,9 +244,10 @@ impl StreamableHttpClient for Courier {
         custom_headers: HashMap<HeaderName, HeaderValue>,
         limit: usize,
     ) -> Result<BoxStream<'static, Result<Sse, SseError>>, Failed> {
+        let token = self.token().await.or(auth_header);
         let stream = self
             .client
-            .get_stream_with_max_sse_event_size(uri, session_id, last_event_id, auth_header, custom_headers, limit)
+            .get_stream_with_max_sse_event_size(uri, session_id, last_event_id, token, custom_headers, limit)
             .await;
         // Or there is none, and nothing to wait for.
         self.listens.send_replace(true);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use abide_engine::{Error, ErrorKind, Parked};
 use abide_llm::{Redactor, ToolCall, Tools as _};
@@ -20,10 +21,8 @@ fn far(url: &str, protocol: Option<Protocol>) -> Servers {
     project.servers[0].protocol = protocol;
     let limits = Limits { frame_bytes: 4_000, ..Limits::default() };
     let launcher = FakeLauncher::new(&[]);
-    Servers::new(
-        Host { launcher, consent: std::sync::Arc::new(Say(true)), redactor: Redactor::default(), limits },
-        project,
-    )
+    let (vault, consent) = (Arc::new(crate::MemoryVault::default()), Arc::new(Say(true)));
+    Servers::new(Host { launcher, consent, redactor: Redactor::default(), vault, limits }, project)
 }
 
 async fn call(servers: &Servers) -> Result<Value, Error> {

@@ -19,6 +19,7 @@
 //! - `discover` and `answer`: lists of tools and results of calls, as they go into the journal
 //! - `connection`: one open connection, in either `era` of the protocol (`listen` for changed lists); `wire` its lines over stdio (`envelope` those that
 //!   cannot be read, `stderr` its last words), `http` its requests over HTTP, `ticket` how far one of them got
+//! - [`oauth`](OAuth): how a server behind an address lets abide in, and [`vault`](Vault) the seam to where its tokens are kept
 //! - [`launch`](Launcher): the seam to the operating system; `environment` what a process is started with
 
 #![forbid(unsafe_code)]
@@ -49,6 +50,7 @@ mod launch;
 mod lines;
 mod listen;
 mod names;
+mod oauth;
 mod open;
 mod policy;
 mod probe;
@@ -63,6 +65,7 @@ mod tasks;
 mod ticket;
 mod trace;
 mod underway;
+mod vault;
 mod visits;
 mod wire;
 
@@ -74,7 +77,9 @@ pub use driver::{Driver, Elicit, Handles, Progress, Question, Reply, Sample, Sam
 pub use environment::teach_secrets;
 pub use launch::{KillGroup, LaunchSpec, Launched, Launcher, PlainLauncher};
 pub use names::tool_names;
+pub use oauth::{Grant, Login, OAuth, Waiting};
 pub use policy::{DEFAULT_MAX_TIMEOUT_S, DEFAULT_TIMEOUT_S, Decision, Hints, RuleError, Rules, ToolRule};
 pub use prompts::{PromptArgument, PromptSpec};
 pub use servers::{Project, Servers};
 pub use slot::{Host, Limits};
+pub use vault::{Held, MemoryVault, Vault};

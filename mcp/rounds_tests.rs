@@ -40,7 +40,7 @@ async fn round(servers: &Servers, onward: Onward) -> (Result<Came, Error>, Vec<T
     let told = Arc::new(Mutex::new(Vec::new()));
     let hears = told.clone();
     let teller = Teller::new(move |telling| hears.lock().unwrap().push(telling));
-    let attempt = Attempt { key: "k".into(), number: 1, teller };
+    let attempt = Attempt { teller, ..Attempt::new("k".into(), 1) };
     let servers = servers.clone();
     let came = AttemptFuture::start(|| servers.round(call(), onward, BTreeMap::new()), attempt).await;
     let told = told.lock().unwrap().clone();

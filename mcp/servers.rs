@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use abide_engine::{Error, ErrorKind, did_not_happen, step_teller};
+use abide_engine::{Error, ErrorKind, Parked, did_not_happen, step_teller};
 use abide_llm::{
     Answers, Asks, BoxFuture, Came, Left, Look, Onward, Policy, PromptRef, ResourceRef, ToolCall, ToolSpec, Tools,
     Vars, Work,
@@ -23,7 +23,8 @@ use crate::open::SetAside;
 use crate::policy::Rules;
 use crate::probe;
 use crate::resources;
-use crate::slot::{Host, Slot, quote};
+use crate::slot::{Host, Slot, quote, wants_login};
+use crate::ticket::Rejection;
 
 /// What one project (or one run, as pinned) says about its servers.
 pub struct Project {
@@ -168,6 +169,10 @@ impl Servers {
             Ok(Err(Failure::Refused(error))) if error.code.0 == UNREADABLE => environment(error.message.into_owned()),
             Ok(Err(Failure::Refused(error))) => {
                 environment(format!("it refused with {} (code {})", error.message, error.code.0))
+            }
+            Ok(Err(Failure::Rejected(Rejection::Login(why)))) => {
+                let message = host.redactor.mask(&wants_login(server, &why)).into_owned();
+                Err(Error::new(ErrorKind::Park(Parked::Credentials), message))
             }
             Ok(Err(Failure::Rejected(rejection))) => environment(format!("it did not take the request: {rejection:?}")),
             // Before a call: nothing of that has left.

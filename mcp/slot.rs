@@ -12,12 +12,14 @@ use backon::{ExponentialBuilder, Retryable as _};
 
 use crate::caller::Caller;
 use crate::config::{ServerConfig, Transport};
-use crate::connection::{Connection, StartFailure};
+use crate::connection::{Connection, Missing, StartFailure};
 use crate::consent::Consent;
 use crate::environment::{self, Start};
 use crate::era::Era;
 use crate::launch::Launcher;
+use crate::oauth::Keeper;
 use crate::stderr::LastLine;
+use crate::vault::Vault;
 
 /// What bounds a server.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +56,8 @@ pub struct Host {
     pub consent: Arc<dyn Consent>,
     /// Learns every secret that a server is started with.
     pub redactor: Redactor,
+    /// Keeps the tokens by which servers let abide in.
+    pub vault: Arc<dyn Vault>,
     /// What bounds them.
     pub limits: Limits,
 }
@@ -165,10 +169,13 @@ impl Slot {
                 ("answer as it should", "address", "check that it runs there and speaks streamable HTTP, or correct it")
             }
         };
-        let (kind, remedy) = if failure.credentials {
-            (ErrorKind::Park(Parked::Credentials), "set the `headers` by which it knows you, or correct them")
-        } else {
-            (ErrorKind::Environment, remedy)
+        let (kind, remedy) = match failure.missing {
+            Some(Missing::Login) => {
+                let message = host.redactor.mask(&wants_login(name, &failure.why)).into_owned();
+                return Err(Error::new(ErrorKind::Park(Parked::Credentials), message));
+            }
+            Some(Missing::Headers) => (ErrorKind::Park(Parked::Credentials), SET_HEADERS),
+            None => (ErrorKind::Environment, remedy),
         };
         let message = format!(
             "the MCP server `{name}` ({file}) did not {did}: {}\n  {command}: {}{}\n  {remedy} where it is declared",
@@ -190,9 +197,26 @@ impl Slot {
         };
         Ok(match start {
             Start::Process(spec) => Connection::start(host.launcher.as_ref(), spec, era, host.limits, caller).await,
-            Start::Address(address) => Connection::reach(address, era, host.limits, caller).await,
+            Start::Address(mut address) => {
+                let keeper = address.oauth.take().map(|settings| {
+                    let (vault, redactor) = (Arc::clone(&host.vault), host.redactor.clone());
+                    Arc::new(Keeper::new(&self.config.name, &address.url, settings, vault, redactor))
+                });
+                Connection::reach(address, keeper, era, host.limits, caller).await
+            }
         })
     }
+}
+
+/// What to do about a server that does not know who asks.
+const SET_HEADERS: &str = "set the `headers` by which it knows you, or correct them,";
+
+/// The message of a run that waits for a person to log in.
+pub(crate) fn wants_login(server: &str, why: &str) -> String {
+    format!(
+        "the MCP server `{server}` wants you to log in ({why}): `abide login {server}`, or set the `headers` by which it knows \
+         you where it is declared; nothing was done meanwhile"
+    )
 }
 
 /// The pause before a server that has worked before is started a second time; each further one is twice as long.

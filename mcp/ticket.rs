@@ -21,6 +21,8 @@ struct Way {
 pub(crate) enum Rejection {
     /// It wants to know who asks (401), or does not let this one in (403).
     Credentials(String),
+    /// The same, and a person can help: by logging in.
+    Login(String),
     /// It is busy (429, 503) and says, perhaps, for how long.
     Busy(String),
     /// Anything else below 500.

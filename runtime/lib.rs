@@ -39,6 +39,8 @@ mod random;
 pub mod report;
 mod shell;
 mod store;
+#[cfg(feature = "agents")]
+mod vault;
 
 pub use abide_engine as engine;
 pub use abide_engine::{

@@ -15,6 +15,7 @@ use super::AgentRun;
 use crate::config::{self, ConsentRequest, Consented, Env, FileVars, Project};
 use crate::host::{Factory, Made};
 use crate::os::GroupLauncher;
+use crate::vault::FileVault;
 use crate::{Definition, HostError};
 
 /// What the runs of agents share in this process. A clone is the same.
@@ -120,6 +121,7 @@ impl Agents {
             launcher: Arc::new(GroupLauncher),
             consent: consented.clone(),
             redactor: redactor.clone(),
+            vault: Arc::new(FileVault::new(env)),
             limits: limits.of_servers(),
         };
         let nothing = abide_mcp::Project {

@@ -48,6 +48,10 @@ pub(crate) enum Verb {
     Tools(Tools),
     /// Call one tool outside of any run
     Call(Call),
+    /// Log in to a server that wants to know who asks; what was begun goes on
+    Login(Login),
+    /// Forget what lets abide in at a server
+    Logout(Login),
     /// Consent to what this project's files, or a run, ask for
     Trust(Trust),
     /// Check that no recorded row is changed, missing or out of order
@@ -285,6 +289,18 @@ pub(crate) struct Call {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Login {
+    /// A server that the project or one of its agents declares
+    pub(crate) server: String,
+    /// Open no browser: print the address, and take the one that it ends at from stdin, too
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+    /// Consent to all that the files ask for, in this call
+    #[arg(long)]
+    pub(crate) trust: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Trust {
     /// A run: consent to what it has pinned, instead of today's files
     pub(crate) run: Option<String>,
@@ -365,6 +381,8 @@ mod tests {
             "tools docs --json",
             "call docs search {} --trust",
             "trust --changed docs search 00",
+            "login docs --no-browser",
+            "logout docs",
         ] {
             assert!(Cli::try_parse_from(format!("abide {line}").split(' ')).is_ok(), "{line}");
         }

@@ -14,6 +14,7 @@ use super::screen::Said;
 use super::session::Session;
 use crate::config::{ConsentKind, ConsentRequest, Project};
 use crate::os::GroupLauncher;
+use crate::vault::FileVault;
 
 /// The exit code of what failed.
 const FAILED: u8 = 1;
@@ -76,6 +77,7 @@ impl Bench {
             launcher: Arc::new(GroupLauncher),
             consent: Arc::new(consented),
             redactor,
+            vault: Arc::new(FileVault::new(&session.env)),
             limits: project.limits().of_servers(),
         };
         let servers = Servers::new(host, described).on_behalf_of(driver);

@@ -12,6 +12,7 @@ use super::session::Session;
 use crate::Abide;
 use crate::config::{Consented, Project};
 use crate::os::GroupLauncher;
+use crate::vault::FileVault;
 
 /// What was looked at.
 #[derive(Debug, Serialize)]
@@ -150,6 +151,7 @@ async fn servers(project: &Project, consented: Consented, checks: &mut Checks) {
         launcher: Arc::new(GroupLauncher),
         consent: consented.clone(),
         redactor: Redactor::default(),
+        vault: Arc::new(FileVault::new(project.env())),
         limits: project.limits().of_servers(),
     };
     let declared = match project.for_servers(&[], &consented) {

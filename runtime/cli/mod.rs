@@ -4,7 +4,7 @@
 //! - `args`: what can be said; `session`: surroundings, database and screen of one call
 //! - `start`, `resume`: verbs that stay with runs (`drive`), seen live (`live`), to an `end`
 //! - `messages`: what can be said to a run (`candidates`: to which step, `verdict`: about one in doubt)
-//! - `tools`, `call`: verbs that try servers outside of runs (`bench`)
+//! - `tools`, `call`: verbs that try servers outside of runs (`bench`); `login`: who abide is there (`callback`: the end of it)
 //! - `look`, `replay`, `check`, `doctor`: verbs that only look; `consent`: what files may do, and `abide trust`
 //! - `talk`: what is asked in words, put to a person (`form` by a server, `question` by an agent); `prompt`: a server's prompt as input
 //! - `screen`, `failure`, `hints`, `next`, `clock`, `log`: how it is told
@@ -13,6 +13,7 @@ mod args;
 mod bench;
 mod budget;
 mod call;
+mod callback;
 mod candidates;
 mod check;
 mod clock;
@@ -25,6 +26,7 @@ mod form;
 mod hints;
 mod live;
 mod log;
+mod login;
 mod look;
 mod messages;
 mod next;
@@ -155,6 +157,8 @@ async fn carry_out(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Cancel(args) => messages::cancel(session, &args).await,
         Verb::Tools(args) => tools::tools(session, &args).await,
         Verb::Call(args) => call::call(session, &args).await,
+        Verb::Login(args) => login::login(session, &args).await,
+        Verb::Logout(args) => login::logout(session, &args).await,
         Verb::Trust(args) => consent::trust(session, &args).await,
         Verb::Verify(args) => look::verify(session, &args).await,
         Verb::Replay(args) => replay::replay(session, &args).await,

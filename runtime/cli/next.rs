@@ -109,7 +109,13 @@ pub(crate) fn next(report: &Report, hints: &Hints) -> Vec<String> {
             lines.push(format!("then: {}", hints.command(&["resume", id])));
             lines.push(format!("or for this once: {}", hints.command(&["resume", id, "--trust"])));
         }
-        Some("credentials") => lines.push(format!("set a valid key, then: {}", hints.command(&["resume", id]))),
+        Some("credentials") => match run.error.as_deref().and_then(login_of) {
+            Some(server) => {
+                lines.push(format!("log in: {}", hints.command(&["login", server])));
+                lines.push(format!("then: {}", hints.command(&["resume", id])));
+            }
+            None => lines.push(format!("set a valid key, then: {}", hints.command(&["resume", id]))),
+        },
         Some("quota") => lines.push(format!("when there is more: {}", hints.command(&["resume", id]))),
         Some("budget") => {
             lines.push(format!("raise it, and go on: {}", hints.command(&["resume", id, "--budget", "+AMOUNT"])));
@@ -120,6 +126,12 @@ pub(crate) fn next(report: &Report, hints: &Hints) -> Vec<String> {
         _ => {}
     }
     lines
+}
+
+/// The server that a message wants its reader to log in to.
+pub(crate) fn login_of(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once("`abide login ")?;
+    rest.split_once('`').map(|(server, _)| server)
 }
 
 #[cfg(test)]
@@ -175,5 +187,8 @@ mod tests {
         let failure = parked(&waits, &Hints::default());
         assert_eq!((failure.exit, failure.message.as_str()), (3, "run `r1` waits for valid credentials: 401"));
         assert_eq!(standing(&report("paused", &[])), "run `r1` is paused");
+        waits.run.error = Some("it wants you to log in: `abide login my docs`, or set the `headers`".into());
+        let quoted = crate::shell::quote("my docs");
+        assert_eq!(commands(&waits), format!("log in: abide login {quoted}\nthen: abide resume r1"));
     }
 }

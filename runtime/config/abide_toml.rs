@@ -15,6 +15,7 @@ use super::error::{ConfigError, Origin, Place};
 use super::keys;
 use super::limits::Limits;
 use super::node::{At, KeyDoc, Node, Reader, Table, Value, as_text, join, merge, table_to_json};
+use super::oauth::OAuthEntry;
 use super::parse::toml_table;
 
 /// What all files say together. It has no `Debug`: literal keys are in it.
@@ -68,6 +69,7 @@ pub(super) struct ServerEntry {
     pub(super) protocol: Option<At<Protocol>>,
     pub(super) roots: Option<At<bool>>,
     pub(super) sampling: Option<At<Policy>>,
+    pub(super) oauth: Option<OAuthEntry>,
 }
 
 /// One `[tools."GLOB"]`.
@@ -226,6 +228,7 @@ fn server(_name: &str, path: &str, node: &Node, table: &Table) -> Result<ServerE
         headers: keys.map("headers")?,
         roots: keys.flag("roots")?,
         sampling: word(&keys, "sampling", "one of allow, ask, deny")?,
+        oauth: OAuthEntry::read(&keys)?,
         protocol: word(&keys, "protocol", "\"2025-11-25\" or \"2026-07-28\"")?,
     })
 }
@@ -258,7 +261,11 @@ fn workflow(_name: &str, path: &str, node: &Node, table: &Table) -> Result<Workf
 }
 
 /// One of a few words, as serde knows them.
-fn word<T: DeserializeOwned>(keys: &Reader<'_>, key: &str, wanted: &str) -> Result<Option<At<T>>, ConfigError> {
+pub(super) fn word<T: DeserializeOwned>(
+    keys: &Reader<'_>,
+    key: &str,
+    wanted: &str,
+) -> Result<Option<At<T>>, ConfigError> {
     keys.get(key, wanted, |value| match value {
         Value::Str(word) => serde_json::from_value(Json::String(word.clone())).ok(),
         _ => None,

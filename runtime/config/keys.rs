@@ -100,6 +100,7 @@ pub const SERVER: &[KeyDoc] = &[
     key("cwd", "cwd = \"data\"", "Its working folder, relative to the project's root, which it is by default."),
     key("url", "url = \"https://example.com/mcp\"", "The address of a server that is reached over HTTP."),
     key("headers", "headers = { Authorization = \"Bearer ${TOKEN}\" }", "Headers of every request over HTTP."),
+    key("oauth", "oauth = { client_id = \"abide\" }", "What its authorization server was told of abide beforehand."),
     key(
         "roots",
         "roots = true",
@@ -114,6 +115,47 @@ pub const SERVER: &[KeyDoc] = &[
         "protocol",
         "protocol = \"2025-11-25\"",
         "The version of the protocol it is spoken to in, 2025-11-25 or 2026-07-28; found out without this.",
+    ),
+];
+
+/// `[servers.NAME.oauth]`: nothing of it is needed where a client may register itself.
+pub const OAUTH: &[KeyDoc] = &[
+    key(
+        "grant",
+        "grant = \"client_credentials\"",
+        "How a token is got: authorization_code (a person logs in, with `abide login NAME`), client_credentials or jwt_bearer.",
+    ),
+    key("client_id", "client_id = \"abide\"", "The client's id, if it was registered beforehand."),
+    key(
+        "client_secret",
+        "client_secret = \"${FAR_SECRET}\"",
+        "Its secret: a reference, or a literal, of which only the place is kept.",
+    ),
+    key(
+        "private_key",
+        "private_key = \"${FAR_KEY}\"",
+        "For client_credentials: the key that signs in the place of a secret, PKCS#8 in PEM, for ES256.",
+    ),
+    key(
+        "assertion",
+        "assertion = \"${WORKLOAD_TOKEN}\"",
+        "For jwt_bearer: the signed token by which whoever runs abide vouches for it.",
+    ),
+    key(
+        "client_metadata_url",
+        "client_metadata_url = \"https://example.com/client.json\"",
+        "The https address of a Client ID Metadata Document of yours, for authorization servers that read such.",
+    ),
+    key(
+        "issuer",
+        "issuer = \"https://login.example.com\"",
+        "The only authorization server that may learn of these; the first that the server names otherwise.",
+    ),
+    key("scopes", "scopes = [\"read\"]", "The scopes to ask for; what the server says otherwise."),
+    key(
+        "redirect_port",
+        "redirect_port = 8123",
+        "The port of the redirect address `http://127.0.0.1:PORT/callback` that was registered; a free one otherwise.",
     ),
 ];
 

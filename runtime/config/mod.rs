@@ -4,7 +4,7 @@
 //! A map, from the outside in:
 //! - `project`: everything together; `consent` what of it needs the user's consent, `trust` the record of that
 //! - `discover`: where files are; `error`: what is wrong with them, and how to mend it
-//! - `abide_toml`: the settings (`keys` documents them, `schema` for editors, `limits` is one of its tables), from which `models` and `servers` are made; `secrets` reads literals again
+//! - `abide_toml`: the settings (`keys` documents them, `schema` for editors, `limits` is one of its tables), from which `models` and `servers` (with `oauth`) are made; `secrets` reads literals again
 //! - `agents`: finds agents; `agent_file` reads one (`front_matter`, `inline_servers`, `agent_able`: its own tools and memory); `skills` finds those
 //! - `node` and `parse`: TOML and YAML as values that know their lines
 //! - `input`: INPUT
@@ -23,6 +23,7 @@ pub mod keys;
 mod limits;
 mod models;
 mod node;
+mod oauth;
 mod parse;
 mod preference;
 mod project;
@@ -44,3 +45,4 @@ pub use project::Project;
 pub use schema::schema;
 pub use secrets::FileVars;
 pub use trust::TrustStore;
+pub(crate) use trust::make_private_folders;

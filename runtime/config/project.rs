@@ -60,7 +60,8 @@ impl Project {
         &self.root
     }
 
-    pub(super) fn env(&self) -> &Env {
+    /// The surroundings it was found in.
+    pub(crate) fn env(&self) -> &Env {
         &self.env
     }
 

@@ -11,6 +11,7 @@ use super::abide_toml::{ServerEntry, Settings};
 use super::error::{ConfigError, Origin, Place, nearest};
 use super::models::references;
 use super::node::{At, join};
+use super::oauth::OAuthEntry;
 use super::secrets::label;
 
 /// One server, and whose files had a part in it.
@@ -83,6 +84,7 @@ fn add_to(
         }
         Transport::Http { headers, .. } => {
             headers.extend(references(&entry.headers, &format!("servers.{name}.headers"), root));
+            declared.config.oauth = entry.oauth.as_ref().map(|oauth| oauth.declared(name, root));
         }
         _ => {}
     }
@@ -121,6 +123,7 @@ fn own(name: &str, entry: &ServerEntry, root: &Path) -> Result<Declared, ConfigE
         file: label(&at.file, root),
         protocol: entry.protocol.as_ref().map(|p| p.value),
         roots: entry.roots.as_ref().is_some_and(|roots| roots.value),
+        oauth: entry.oauth.as_ref().map(|oauth| oauth.declared(name, root)),
     };
     let from_project = entry.places().any(|at| at.origin == Origin::Project);
     let (trust, sampling) = (entry.trust.clone(), entry.sampling.clone());
@@ -160,7 +163,7 @@ impl ServerEntry {
         let texts = [&self.command, &self.cwd, &self.url].into_iter().flatten().map(|text| &text.at);
         let args = self.args.iter().map(|args| &args.at);
         let maps = self.env.values().chain(self.headers.values()).map(|value| &value.at);
-        texts.chain(args).chain(maps)
+        texts.chain(args).chain(maps).chain(self.oauth.iter().flat_map(OAuthEntry::places))
     }
 }
 

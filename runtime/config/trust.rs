@@ -99,7 +99,7 @@ fn write(path: &Path, granted: &BTreeSet<String>) -> std::io::Result<()> {
 }
 
 /// Makes the user's config folder, and those above it that are missing, for their owner alone; others are left as they are.
-fn make_private_folders(dir: &Path) -> std::io::Result<()> {
+pub(crate) fn make_private_folders(dir: &Path) -> std::io::Result<()> {
     let missing: Vec<&Path> =
         dir.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
     missing.into_iter().rev().try_for_each(os::make_private_dir)

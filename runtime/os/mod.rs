@@ -1,4 +1,4 @@
-//! All code that depends on the operating system, and nothing else: file modes, network filesystems, process groups, the one signal a test needs.
+//! All code that depends on the operating system, and nothing else: file modes, network filesystems, process groups, the keyring, the browser, the one signal a test needs.
 
 #[cfg(unix)]
 mod unix;
@@ -11,6 +11,8 @@ mod other;
 use other as here;
 
 #[cfg(feature = "agents")]
+mod keyring;
+#[cfg(feature = "agents")]
 mod launch;
 #[cfg(feature = "agents")]
 mod pathext;
@@ -20,7 +22,9 @@ pub(crate) use here::{
     network_filesystem, sync_dir,
 };
 #[cfg(feature = "cli")]
-pub(crate) use here::{StopSignals, ansi_terminal};
+pub(crate) use here::{StopSignals, ansi_terminal, open_in_browser};
+#[cfg(feature = "agents")]
+pub(crate) use keyring::{keep_keyring_key, keyring_key};
 #[cfg(feature = "agents")]
 pub(crate) use launch::GroupLauncher;
 #[cfg(feature = "cli")]

@@ -95,6 +95,15 @@ pub(crate) fn kill_group(head: u32) {
     let _ = taskkill.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
 
+/// Opens an http or https address in the user's browser; no shell sees it. An error if there is nothing to open it with.
+#[cfg(feature = "cli")]
+pub(crate) fn open_in_browser(address: &str) -> io::Result<()> {
+    let mut command = Command::new("rundll32");
+    command.arg("url.dll,FileProtocolHandler").arg(address);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().map(drop)
+}
+
 /// True if a terminal here understands colours and moves of the cursor: the newer ones say so.
 #[cfg(feature = "cli")]
 pub(crate) fn ansi_terminal() -> bool {

@@ -4,6 +4,8 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+#[cfg(feature = "cli")]
+use std::process::Stdio;
 #[cfg(feature = "agents")]
 use std::{collections::BTreeMap, ffi::OsString, os::unix::process::CommandExt as _, path::PathBuf, process::Command};
 
@@ -95,6 +97,16 @@ pub(crate) fn kill_group(head: u32) {
     let Some(group) = i32::try_from(head).ok().and_then(rustix::process::Pid::from_raw) else { return };
     // An error means that all have ended already.
     let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+}
+
+/// Opens an http or https address in the user's browser; no shell sees it. An error if there is nothing to open it with.
+#[cfg(feature = "cli")]
+pub(crate) fn open_in_browser(address: &str) -> io::Result<()> {
+    let program = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+    let mut command = Command::new(program);
+    command.arg(address).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    detach(&mut command);
+    command.spawn().map(drop)
 }
 
 /// True if a terminal here understands colours and moves of the cursor.

@@ -8,6 +8,7 @@ mod checks;
 mod doubt;
 mod fallback;
 mod life;
+mod login;
 mod people;
 mod recovery;
 mod replays;

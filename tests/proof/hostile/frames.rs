@@ -109,7 +109,13 @@ async fn talk(script: Vec<u8>) {
     };
     let redactor = Redactor::default();
     redactor.learn("KEY", "sk-0123456789");
-    let host = Host { launcher: Arc::new(Hostile(Arc::new(script))), consent: Arc::new(Yes), redactor, limits };
+    let host = Host {
+        launcher: Arc::new(Hostile(Arc::new(script))),
+        consent: Arc::new(Yes),
+        redactor,
+        vault: Arc::new(abide_mcp::MemoryVault::default()),
+        limits,
+    };
     let servers = parse_servers(r#"{"mcpServers": {"h": {"command": "h"}}}"#, ".mcp.json").unwrap();
     let (rules, trusted) = (Rules::default(), BTreeSet::from(["h".to_owned()]));
     let servers = Servers::new(
@@ -183,7 +189,13 @@ fn an_answer_over_the_limit_is_not_waited_for() {
         );
         let launcher = Arc::new(Hostile(Arc::new(script.into_bytes())));
         let limits = Limits { frame_bytes: FRAME, ..Limits::default() };
-        let host = Host { launcher, consent: Arc::new(Yes), redactor: Redactor::default(), limits };
+        let host = Host {
+            launcher,
+            consent: Arc::new(Yes),
+            redactor: Redactor::default(),
+            vault: Arc::new(abide_mcp::MemoryVault::default()),
+            limits,
+        };
         let servers = parse_servers(r#"{"mcpServers": {"h": {"command": "h"}}}"#, ".mcp.json").unwrap();
         let project = Project {
             root: "root".into(),
