@@ -41,6 +41,7 @@ pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: Input) -> Result<A
     let mut models = Models::new(model(agent)?, talk.host.clone(), ctx);
     let tools = filter.choose(talk.discover().await?);
     let mut prompt = talk.prompt(input, &tools);
+    let expected = agent.expected();
     let mut sessions = Sessions::default();
     let mut limit = CallLimit::new(agent.calls_per_turn, agent.identical_calls);
     let (mut turns, mut usage, mut repaired) = (0, Usage::default(), false);
@@ -55,7 +56,7 @@ pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: Input) -> Result<A
             prompt.tool_choice = ToolChoice::Auto;
         }
         usage += reply.usage;
-        if let Some(output) = &agent.output
+        if let Some(output) = &expected
             && is_answer(&reply, output, &tools)
         {
             match structured::read(&reply, output) {

@@ -7,7 +7,7 @@ use abide_engine::{Admission, Budget, Ceiling, Rates, Spent};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, scope_name};
 use crate::model::ModelConfig;
 use crate::price::{Priced, nano_of_usd};
 use crate::secret::{SecretRef, Vars, expand};
@@ -117,7 +117,7 @@ pub(crate) fn admission(
     let priced = Priced { own: model.price, model: model.model.clone(), url };
     let most = Usage { input_tokens: input, output_tokens: output, ..Usage::default() };
     let budget = |spender: Option<Arc<str>>, limit: &Limit| Budget { spender, ceiling: limit.ceiling() };
-    let spender: Arc<str> = agent.scope_name().into();
+    let spender: Arc<str> = scope_name(&agent.name).into();
     let budgets = [(None, &agent.run_budget), (Some(spender.clone()), &agent.budget)];
     let provider = model.provider;
     let most = Spent {

@@ -12,6 +12,8 @@ pub struct Input {
     pub text: String,
     /// What is shown with it.
     pub attachments: Vec<Attachment>,
+    /// Texts that stand before it, as patterns tell them: each by itself, so that a journal holds once what is said again.
+    pub(crate) context: Vec<String>,
 }
 
 /// An image or a document.
@@ -37,20 +39,22 @@ impl From<Written> for Input {
     fn from(written: Written) -> Self {
         match written {
             Written::Text(text) => text.into(),
-            Written::With { text, attachments } => Self { text, attachments },
+            Written::With { text, attachments } => Self { text, attachments, context: Vec::new() },
         }
     }
 }
 
 impl From<Input> for Written {
-    fn from(Input { text, attachments }: Input) -> Self {
+    fn from(input: Input) -> Self {
+        let text = input.whole();
+        let attachments = input.attachments;
         if attachments.is_empty() { Self::Text(text) } else { Self::With { text, attachments } }
     }
 }
 
 impl From<String> for Input {
     fn from(text: String) -> Self {
-        Self { text, attachments: Vec::new() }
+        Self { text, ..Self::default() }
     }
 }
 
@@ -94,6 +98,7 @@ impl Input {
     /// As the model is told.
     pub(crate) fn parts(self) -> Vec<Part> {
         let mut parts: Vec<Part> = self.attachments.into_iter().map(Part::from).collect();
+        parts.extend(self.context.into_iter().map(Part::Text));
         if !self.text.is_empty() || parts.is_empty() {
             parts.push(Part::Text(self.text));
         }
@@ -103,10 +108,23 @@ impl Input {
     /// Tells two inputs apart.
     pub(crate) fn key(&self) -> String {
         if self.attachments.is_empty() {
-            return self.text.clone();
+            return self.whole();
         }
         let shown: Vec<String> = self.attachments.iter().map(|one| format!("{}:{}", one.name, one.data)).collect();
-        format!("{} {}", self.text, shown.join(" "))
+        format!("{} {}", self.whole(), shown.join(" "))
+    }
+
+    /// All that it says, in one text.
+    pub(crate) fn whole(&self) -> String {
+        if self.context.is_empty() {
+            return self.text.clone();
+        }
+        let mut all = self.context.join("\n\n");
+        if !self.text.is_empty() {
+            all.push_str("\n\n");
+            all.push_str(&self.text);
+        }
+        all
     }
 }
 

@@ -20,6 +20,7 @@
 //!   model and its fallbacks), by the pure rules of `agent_filter`
 //!   (which tools it sees), `agent_move` (what follows a reply), `agent_text` (what the model is told of a result) and
 //!   `reconcile` (what a tool says of a call in doubt)
+//! - `patterns`: agents composed, each composition itself usable as an agent is
 
 #![forbid(unsafe_code)]
 
@@ -40,6 +41,7 @@ mod http;
 mod input;
 mod model;
 pub mod observe;
+mod patterns;
 mod price;
 mod rate;
 mod reconcile;
@@ -63,6 +65,9 @@ pub use errors::{Headers, Refusal};
 pub use http::Client;
 pub use input::{Attachment, Input};
 pub use model::{ModelConfig, Provider, Structured};
+pub use patterns::{
+    Branch, Chain, EvaluatorOptimizer, Function, Grade, Orchestrator, Parallel, Planning, Rating, Work,
+};
 pub use price::{Price, nano_of_usd};
 pub use rate::RateLimits;
 pub use reconcile::Reconcile;
