@@ -40,6 +40,9 @@ pub enum ErrorKind {
     InDoubt,
     /// Only somebody outside can mend this: the run parks, and `resume` tries again.
     Park(Parked),
+    /// Nothing has left, for the place that the attempt was given at a service has lapsed: made by [`crate::step_may_leave`] only. The
+    /// host starts the attempt anew.
+    TooLate,
     /// The surroundings are broken (a server that will not start): the run stops here, resumable, exit code 8.
     Environment,
     /// An attempt outlasted its time-out, or a signal did not come in time.

@@ -65,5 +65,8 @@ pub use resources::Resources;
 pub use retry::{Next, Retry, after_failure};
 pub use scope::Scoped;
 pub use seed::{Seed, run_id};
-pub use step::{Attempt, AttemptFuture, BoxFuture, StepFn, Teller, Telling, step_attempt, step_key, step_teller};
+pub use step::{
+    Attempt, AttemptFuture, BoxFuture, Place, StepFn, Teller, Telling, step_attempt, step_key, step_may_leave,
+    step_teller,
+};
 pub use workflow::{WorkflowFn, workflow};

@@ -109,6 +109,8 @@ pub fn after_failure(effect: Effect, retry: &Retry, failures: u32, error: &Error
         (ErrorKind::Terminal | ErrorKind::Failed | ErrorKind::Cancelled | ErrorKind::ContinueAsNew, _) => {
             Next::Fail(error.clone())
         }
+        // Nothing has left. A host that gives places gives another one instead.
+        (ErrorKind::TooLate, _) => Next::RetryAt { at_ms: now_ms, rate_limit: true },
         (ErrorKind::RetryAfter { ms, rate_limit: true }, Effect::Pure | Effect::Idempotent) => {
             Next::RetryAt { at_ms: at(*ms), rate_limit: true }
         }

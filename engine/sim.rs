@@ -121,7 +121,7 @@ impl Sim {
 }
 
 pub(crate) fn attempt(step: &StepAsked, key: Arc<str>) -> crate::AttemptFuture {
-    crate::AttemptFuture::start(|| (step.run)(), crate::Attempt { key, number: 1, teller: crate::Teller::default() })
+    crate::AttemptFuture::start(|| (step.run)(), crate::Attempt::new(key, 1))
 }
 
 pub(crate) fn pollster<T>(future: impl Future<Output = T>) -> T {

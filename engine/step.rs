@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use serde::Serialize;
 
 use crate::event::{Json, json};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// A boxed future that may move between threads.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
@@ -26,6 +26,37 @@ pub struct Attempt {
     pub number: u32,
     /// Whom it tells how far it is.
     pub teller: Teller,
+    /// Until when it may use the place that it was given at a service.
+    pub place: Place,
+}
+
+impl Attempt {
+    /// One that tells nobody anything, and may take its time.
+    pub fn new(key: Arc<str>, number: u32) -> Self {
+        Self { key, number, teller: Teller::default(), place: Place::default() }
+    }
+}
+
+/// The place at a service with limits that an attempt was given: it counts from the moment of the grant, so a request that leaves much
+/// later would be counted in the wrong minute.
+#[derive(Clone, Default)]
+pub struct Place(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
+
+impl Place {
+    /// One that this function knows: true while it may be used.
+    pub fn new(holds: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(holds)))
+    }
+
+    fn holds(&self) -> bool {
+        self.0.as_ref().is_none_or(|holds| holds())
+    }
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Place").field(&self.holds()).finish()
+    }
 }
 
 /// What an attempt says of itself while it works: shown to whoever watches, and kept nowhere.
@@ -92,6 +123,16 @@ pub fn step_attempt() -> Option<u32> {
 /// Whom the step whose closure is running here tells how far it is; outside a step nobody.
 pub fn step_teller() -> Teller {
     ATTEMPT.with_borrow(|attempt| attempt.as_ref().map(|a| a.teller.clone())).unwrap_or_default()
+}
+
+/// To be called right before a request leaves, in the attempt's own future.
+///
+/// # Errors
+/// [`ErrorKind::TooLate`] if the attempt's place is no longer good. Return it at once: its host asks for another place, and starts
+/// the attempt anew.
+pub fn step_may_leave() -> Result<()> {
+    let place = ATTEMPT.with_borrow(|attempt| attempt.as_ref().map(|a| a.place.clone())).unwrap_or_default();
+    if place.holds() { Ok(()) } else { Err(Error::new(ErrorKind::TooLate, "its place at the service has lapsed")) }
 }
 
 /// An attempt of a step, or its probe, as a future, which lets [`step_key`] answer while it is polled.

@@ -219,10 +219,7 @@ impl Sim {
             if let OpenWhat::Step(step) = what {
                 self.ran.push(id.to_string());
                 let key: Arc<str> = self.machine.seed().step_key(id.as_str()).into();
-                let out = self.runtime.block_on(AttemptFuture::start(
-                    || (step.run)(),
-                    Attempt { key, number: 1, teller: abide_engine::Teller::default() },
-                ));
+                let out = self.runtime.block_on(AttemptFuture::start(|| (step.run)(), Attempt::new(key, 1)));
                 return Some(match out {
                     Ok(out) => Completion::Done { id, out },
                     Err(error) => Completion::Failed { id, error },

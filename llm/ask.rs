@@ -12,7 +12,7 @@ use tracing::Instrument as _;
 
 use crate::agent::{Agent, AgentHost};
 use crate::call::{CallOptions, Seen};
-use crate::charge::{OUTPUT, Shown, admission, input_tokens, service};
+use crate::charge::{OUTPUT, Payer, Shown, admission, input_tokens, now_ms, of_reply, service};
 use crate::model::ModelConfig;
 use crate::observe;
 use crate::stream::Delta;
@@ -101,8 +101,8 @@ impl Models {
             }
         };
         let output = body_limit(&body).unwrap_or_else(|| u64::from(OUTPUT));
-        let now_ms = ctx.now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
-        let admission = admission(agent, model, self.host.vars.as_ref(), (input, output), now_ms);
+        let vars = self.host.vars.as_ref();
+        let admission = admission(&Payer::agent(agent), model, vars, (input, output), of_reply, now_ms(ctx));
         let retry = if last { Retry::forever() } else { Retry::attempts(ATTEMPTS) };
         let step = ctx.step("llm", body, call).kind(StepKind::Llm).effect(Effect::Idempotent);
         step.retry(retry).admission(admission).await
@@ -119,7 +119,7 @@ fn told(delta: Delta) -> Telling {
 }
 
 /// The limits that an answer has named. A limit that is counted by the day says nothing of a minute, so that it is never reached.
-fn rates(seen: &Seen) -> Rates {
+pub(crate) fn rates(seen: &Seen) -> Rates {
     let limits = &seen.limits;
     Rates {
         requests: limits.requests_limit.filter(|n| *n > 0).map(|n| u32::try_from(n).unwrap_or(u32::MAX)),

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use abide_engine::{Admission, Budget, Ceiling, Rates, Spent};
+use abide_engine::{Admission, Budget, Ceiling, Ctx, Rates, Spent};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::agent::{Agent, scope_name};
-use crate::model::ModelConfig;
+use crate::model::{ModelConfig, Provider};
 use crate::price::{Priced, nano_of_usd};
 use crate::secret::{SecretRef, Vars, expand};
 use crate::wire::{self, Usage};
@@ -105,20 +105,54 @@ pub(crate) fn service(model: &ModelConfig) -> String {
     format!("{} {url} {key} {}", model.provider.as_str(), model.model)
 }
 
-/// What a call of this agent's model asks for. `input` are the tokens that the request comes to at most, `output` those of the answer.
+/// Who pays for a call, and within what.
+pub(crate) struct Payer<'a> {
+    pub(crate) name: Arc<str>,
+    pub(crate) own: Limit,
+    pub(crate) run: &'a Limit,
+    pub(crate) priority: i32,
+}
+
+impl<'a> Payer<'a> {
+    pub(crate) fn agent(agent: &'a Agent) -> Self {
+        let (name, own) = (scope_name(&agent.name).into(), agent.budget);
+        Self { name, own, run: &agent.run_budget, priority: agent.priority }
+    }
+}
+
+/// The run's time, for prices that change.
+pub(crate) fn now_ms(ctx: &Ctx) -> i64 {
+    ctx.now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// What an answer says that it has used, and which model it came from.
+type Used = (Usage, Option<String>);
+
+/// What a chat's answer says.
+pub(crate) fn of_reply(provider: Provider, body: &Value) -> Used {
+    wire::parse(provider, body).map(|reply| (reply.usage, reply.model)).unwrap_or_default()
+}
+
+/// What an answer of vectors says.
+pub(crate) fn of_vectors(provider: Provider, body: &Value) -> Used {
+    (wire::embed::usage(provider, body), None)
+}
+
+/// What a call asks for that uses at most so many tokens; `read` tells what its answer says.
 pub(crate) fn admission(
-    agent: &Agent,
+    payer: &Payer<'_>,
     model: &Arc<ModelConfig>,
     vars: &dyn Vars,
     (input, output): (u64, u64),
+    read: fn(Provider, &Value) -> Used,
     now_ms: i64,
 ) -> Admission {
     let url = expand(model.base_url_template(), vars).unwrap_or_default();
     let priced = Priced { own: model.price, model: model.model.clone(), url };
     let most = Usage { input_tokens: input, output_tokens: output, ..Usage::default() };
     let budget = |spender: Option<Arc<str>>, limit: &Limit| Budget { spender, ceiling: limit.ceiling() };
-    let spender: Arc<str> = scope_name(&agent.name).into();
-    let budgets = [(None, &agent.run_budget), (Some(spender.clone()), &agent.budget)];
+    let spender = payer.name.clone();
+    let budgets = [(None, payer.run), (Some(spender.clone()), &payer.own)];
     let provider = model.provider;
     let most = Spent {
         input_tokens: input,
@@ -127,15 +161,13 @@ pub(crate) fn admission(
         ..Spent::default()
     };
     let spent = move |answer: &str| {
-        let reply = serde_json::from_str(answer).ok().and_then(|body: Value| wire::parse(provider, &body).ok());
-        let usage = reply.as_ref().map(|reply| reply.usage).unwrap_or_default();
-        let served = reply.as_ref().and_then(|reply| reply.model.as_deref());
+        let (usage, served) = serde_json::from_str(answer).map(|body| read(provider, &body)).unwrap_or_default();
         Spent {
             input_tokens: usage.input_tokens,
             output_tokens: usage.output_tokens,
             cache_read_tokens: usage.cache_read_tokens,
             cache_write_tokens: usage.cache_write_tokens,
-            nano_usd: priced.nano_usd(&usage, served, now_ms),
+            nano_usd: priced.nano_usd(&usage, served.as_deref(), now_ms),
         }
     };
     Admission {
@@ -145,7 +177,7 @@ pub(crate) fn admission(
             tokens: model.tokens_per_minute,
             concurrency: model.concurrency,
         },
-        priority: agent.priority,
+        priority: payer.priority,
         most,
         spender,
         budgets: budgets

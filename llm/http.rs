@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use abide_engine::{Error, ErrorKind, in_doubt};
+use abide_engine::{Error, ErrorKind, in_doubt, step_may_leave};
 use reqwest::Response;
 use serde_json::{Value, json};
 
@@ -124,6 +124,8 @@ impl Client {
         let timeout_s = model.timeout_s();
         tracing::debug!(%host, model = model.model, "calling a model");
         let request = http.post(url).headers(headers).json(body).timeout(Duration::from_secs(timeout_s));
+        // The last moment: from here on nothing waits in this process.
+        step_may_leave()?;
         let response = request.send().await.map_err(|error| unsent_or_lost(error, &host, timeout_s))?;
         Exchange { model, options, host, reply_bytes: self.reply_bytes }.answer(response).await
     }

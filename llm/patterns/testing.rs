@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use abide_engine::event::{Json, Outcome, json as raw};
 use abide_engine::{
-    Attempt, AttemptFuture, Completion, Ctx, Error, Machine, Open, OpenWhat, Resources, Row, Seed, Teller, WorkflowFn,
+    Attempt, AttemptFuture, Completion, Ctx, Error, Machine, Open, OpenWhat, Resources, Row, Seed, WorkflowFn,
     terminal, workflow,
 };
 use serde_json::{Value, json};
@@ -207,7 +207,7 @@ impl Sim {
         let (id, step) = step?;
         self.ran.push(id.to_string());
         let key: Arc<str> = self.machine.seed().step_key(id.as_str()).into();
-        let attempt = Attempt { key, number: 1, teller: Teller::default() };
+        let attempt = Attempt::new(key, 1);
         let out = self.runtime.block_on(AttemptFuture::start(|| (step.run)(), attempt));
         Some(match out {
             Ok(out) => Completion::Done { id, out },

@@ -66,12 +66,17 @@ pub fn parse(provider: Provider, body: &Value, count: usize) -> Result<Embedding
         missing: "one vector of the same length for each text",
         start: quote(&body.to_string(), START),
     })?;
+    Ok(Embeddings { vectors, usage: usage(provider, body) })
+}
+
+/// What an answer says that it has used.
+pub fn usage(provider: Provider, body: &Value) -> Usage {
     let input_tokens = match provider {
         Provider::Gemini => count_at(body, "/usageMetadata/promptTokenCount"),
         Provider::Ollama => count_at(body, "/prompt_eval_count"),
         _ => count_at(body, "/usage/prompt_tokens"),
     };
-    Ok(Embeddings { vectors, usage: Usage { input_tokens, ..Usage::default() } })
+    Usage { input_tokens, ..Usage::default() }
 }
 
 /// In the order of their `index`, which servers need not keep.

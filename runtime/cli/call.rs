@@ -14,6 +14,7 @@ use super::bench::{Bench, failure};
 use super::failure::{Failure, INTERRUPTED, NOT_FOUND};
 use super::screen::{Said, Screen};
 use super::session::Session;
+use super::stop::Stop;
 use crate::config::{Takes, read_input};
 
 /// The exit code of a tool that says that it failed.
@@ -103,14 +104,8 @@ async fn carry_out(
 ) -> Result<Value, Failure> {
     let key = abide_engine::hex::encode(&crate::random::bytes16());
     let meta = [(IDEMPOTENCY_KEY.to_owned(), Value::from(key))].into();
+    let stop = Stop::listen();
     let mut result = bench.servers.call(call, meta);
-    let interrupted = async {
-        // Without a handler nothing can be done about it, and the signal ends the process.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    let mut interrupted = std::pin::pin!(interrupted);
     loop {
         tokio::select! {
             result = &mut result => {
@@ -119,7 +114,7 @@ async fn carry_out(
                 }
                 return result.map_err(|error: Error| failure(&error));
             }
-            () = &mut interrupted => {
+            () = stop.asked() => {
                 let help = "the server was told to stop; what it had done by then is done";
                 return Err(Failure::new(INTERRUPTED, "interrupted", "the call was interrupted", help));
             }
@@ -127,7 +122,7 @@ async fn carry_out(
                 News::Progress(progress) => screen.say(&line(&progress)),
                 News::Asks(question, reply) => tokio::select! {
                     said = ask(screen, &question) => drop(reply.send(said)),
-                    () = &mut interrupted => drop(reply.send(Reply::Cancel)),
+                    () = stop.asked() => drop(reply.send(Reply::Cancel)),
                 },
             },
         }

@@ -2,7 +2,6 @@
 //! when all have ended or stand still. It never prints a result.
 
 use std::collections::{HashMap, VecDeque};
-use std::pin::pin;
 use std::time::Duration;
 
 use abide_engine::Wait;
@@ -18,6 +17,7 @@ use super::live::Live;
 use super::messages::answer_id;
 use super::screen::{Screen, put_question, yes_or_no};
 use super::session::Opened;
+use super::stop::Stop;
 use crate::{HostError, Progress, ProgressKind, Run, Settled, StepReport};
 
 /// What a run came to while this process stayed with it.
@@ -33,8 +33,8 @@ pub(crate) enum End {
 pub(crate) enum Driven {
     /// In the order of the runs.
     Over(Vec<Result<End, HostError>>),
-    /// Ctrl-C.
-    Interrupted,
+    /// Ctrl-C; the next is heard, too.
+    Interrupted(Stop),
 }
 
 struct Flow {
@@ -66,12 +66,13 @@ struct Drive<'a> {
     deaf: bool,
 }
 
-/// Stays with these runs, of which this process works on each. `progress` was subscribed to before they began.
+/// Stays with these runs, of which this process works on each. `progress` was subscribed to, and `stop` listened for, before they began.
 pub(crate) async fn stay_with(
     screen: &Screen,
     opened: &Opened,
     stay: Stay,
     mut progress: Receiver<Progress>,
+    stop: Stop,
     runs: Vec<Run>,
 ) -> Driven {
     let flow = |run| Flow { run, end: None, parked: false, taken_up: false, sent: HashMap::new() };
@@ -91,17 +92,16 @@ pub(crate) async fn stay_with(
         drive.settle(i);
         drive.look(i).await;
     }
-    let mut stop = pin!(crate::os::asked_to_stop());
     let mut second = tokio::time::interval(Duration::from_secs(1));
     while drive.flows.iter().any(|flow| flow.end.is_none()) {
         let asks = drive.asking.is_some();
         tokio::select! {
             biased;
-            () = &mut stop => {
+            () = stop.asked() => {
                 if asks {
                     screen.say("");
                 }
-                return Driven::Interrupted;
+                return Driven::Interrupted(stop);
             }
             Some((i, settled)) = drive.settling.next() => {
                 // What led to it is told first.

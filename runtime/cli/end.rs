@@ -10,13 +10,14 @@ use super::failure::{Failure, INTERRUPTED, OWNED};
 use super::next::{next, parked, standing};
 use super::screen::Screen;
 use super::session::{Opened, Session};
+use super::stop::Stop;
 use crate::report::{Report, RunReport};
 use crate::{HostError, Run, Settled};
 
 /// Ends a command that stayed with one run.
 pub(crate) async fn one(session: &Session, opened: Opened, run: &Run, driven: Driven) -> Result<(), Failure> {
     let ends = match driven {
-        Driven::Interrupted => return interrupted(session, opened, &[run.id()]).await,
+        Driven::Interrupted(stop) => return interrupted(session, opened, &stop, &[run.id()]).await,
         Driven::Over(ends) => ends,
     };
     let told = match ends.into_iter().next() {
@@ -30,9 +31,9 @@ pub(crate) async fn one(session: &Session, opened: Opened, run: &Run, driven: Dr
 /// Ends a command that stayed with several runs, or with none.
 pub(crate) async fn all(session: &Session, opened: Opened, runs: Vec<Run>, driven: Driven) -> Result<(), Failure> {
     let ends = match driven {
-        Driven::Interrupted => {
+        Driven::Interrupted(stop) => {
             let ids: Vec<&str> = runs.iter().map(Run::id).collect();
-            return interrupted(session, opened, &ids).await;
+            return interrupted(session, opened, &stop, &ids).await;
         }
         Driven::Over(ends) => ends,
     };
@@ -147,11 +148,11 @@ pub(crate) fn say_next(session: &Session, report: &Report) {
 }
 
 /// Ends after Ctrl-C: the runs are let go of and can be resumed. A second Ctrl-C ends at once.
-async fn interrupted(session: &Session, opened: Opened, runs: &[&str]) -> Result<(), Failure> {
+async fn interrupted(session: &Session, opened: Opened, stop: &Stop, runs: &[&str]) -> Result<(), Failure> {
     session.screen.say("stopping: what may not be cut off is waited for; once more to stop at once");
     tokio::select! {
         () = opened.close() => {}
-        () = crate::os::asked_to_stop() => {}
+        () = stop.asked() => {}
     }
     let lines: Vec<String> = runs.iter().map(|run| session.hints.command(&["resume", run])).collect();
     Err(Failure::new(INTERRUPTED, "interrupted", "interrupted; nothing is lost, go on with", lines.join("\n")))

@@ -30,6 +30,7 @@ mod resume;
 mod screen;
 mod session;
 mod start;
+pub(crate) mod stop;
 #[cfg(feature = "otel")]
 mod telemetry;
 mod tools;

@@ -7,6 +7,7 @@ use super::drive::{Driven, End, stay_with};
 use super::end;
 use super::failure::Failure;
 use super::session::{Opened, Session, is_agents};
+use super::stop::Stop;
 use crate::Run;
 
 /// Carries out `abide resume`.
@@ -51,14 +52,14 @@ async fn go_on(session: &Session, opened: &Opened, run: &Run, steal: bool, stay:
     if is_agents(&info.workflow) {
         consent::ask(session, &opened.agents, run.id(), &run.definition()?, About::Needed).await?;
     }
-    let progress = opened.abide.progress();
+    let (progress, stop) = (opened.abide.progress(), Stop::listen());
     let run = opened.abide.resume(run.id(), steal).await?;
-    Ok(stay_with(&session.screen, opened, stay, progress, vec![run]).await)
+    Ok(stay_with(&session.screen, opened, stay, progress, stop, vec![run]).await)
 }
 
 /// Goes on with every run that is interrupted or due, side by side.
 async fn all(session: &Session, opened: Opened, stay: Stay) -> Result<(), Failure> {
-    let progress = opened.abide.progress();
+    let (progress, stop) = (opened.abide.progress(), Stop::listen());
     let due = match opened.abide.due() {
         Ok(due) => due,
         Err(error) => {
@@ -81,6 +82,6 @@ async fn all(session: &Session, opened: Opened, stay: Stay) -> Result<(), Failur
             }
         }
     }
-    let driven = stay_with(&session.screen, &opened, stay, progress, runs.clone()).await;
+    let driven = stay_with(&session.screen, &opened, stay, progress, stop, runs.clone()).await;
     end::all(session, opened, runs, driven).await.and(failed.map_or(Ok(()), Err))
 }

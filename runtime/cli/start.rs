@@ -12,6 +12,7 @@ use super::drive::{Driven, End, stay_with};
 use super::end;
 use super::failure::{ENVIRONMENT, Failure};
 use super::session::{Opened, Session};
+use super::stop::Stop;
 use crate::agents::{AgentRun, Agents, workflow_name};
 use crate::config::{Project, Takes, read_input};
 use crate::{Definition, HostError, Run, Settled};
@@ -38,6 +39,7 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     let opened = session.open_or_make(agents).await?;
     let known = args.id.as_deref().and_then(|id| opened.abide.get(id).ok().filter(|run| run.id() == id)).is_some();
     let progress = opened.abide.progress();
+    let stop = Stop::listen();
     let started = begin(&opened, args, asked, known).await;
     let (run, over) = match started {
         Ok(started) => started,
@@ -53,7 +55,7 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
         Some(settled) => Driven::Over(vec![Ok(End::Settled(settled))]),
         None => {
             session.screen.say(&format!("run {}", run.id()));
-            stay_with(&session.screen, &opened, args.stay, progress, vec![run.clone()]).await
+            stay_with(&session.screen, &opened, args.stay, progress, stop, vec![run.clone()]).await
         }
     };
     end::one(session, opened, &run, driven).await

@@ -26,6 +26,7 @@ pub(crate) use self::server::serve;
 use self::stage::{PROMPT, RUN, Stage};
 use self::tell::{Outcome, Style};
 use self::worker::Worker;
+use crate::cli::stop::Stop;
 use crate::report::Verified;
 use crate::{Abide, HostError, Report};
 
@@ -89,10 +90,11 @@ impl DemoError {
 pub(crate) async fn run(args: DemoArgs) -> u8 {
     let played = async {
         let stage = Stage::new()?;
+        let stop = Stop::listen();
         // Whatever ends it, the folder goes with it.
         let outcome = tokio::select! {
             outcome = play(&stage, args) => outcome?,
-            () = crate::os::asked_to_stop() => return Err(DemoError::Interrupted),
+            () = stop.asked() => return Err(DemoError::Interrupted),
         };
         Ok((outcome, stage))
     };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use abide_engine::{Arrival, Attempt, OpenWhat, StepId};
+use abide_engine::{Arrival, Attempt, OpenWhat, Place, StepId};
 
 use super::attempt::{self, Started};
 use super::progress::{Progress, ProgressKind};
@@ -53,7 +53,8 @@ impl Resident {
             match act {
                 Act::Start { id, n } => {
                     if self.may_start(&id, n, &tail.dealt, self.idle_since, &mut alarms) {
-                        self.start(shop, id, n);
+                        let place = self.place(&id, tail.dealt.at_ms, self.idle_since);
+                        self.start(shop, id, n, place);
                     }
                 }
                 Act::Timer { id, due } => alarms.push(Alarm { at: due, id }),
@@ -81,7 +82,7 @@ impl Resident {
         After::Stay(alarms)
     }
 
-    pub(crate) fn start(&mut self, shop: &Shop<'_>, id: StepId, n: u32) {
+    pub(crate) fn start(&mut self, shop: &Shop<'_>, id: StepId, n: u32, place: Place) {
         if self.start_probe(shop, &id, n) {
             return;
         }
@@ -102,8 +103,8 @@ impl Resident {
         let alone = inline;
         let which = (self.token, &id, serial);
         let teller = attempt::teller(shop.inner, &self.id, &id, n);
-        let started =
-            attempt::start(shop.inner, shop.to, which, &step, Attempt { key, number: n, teller }, &mut inline);
+        let attempt = Attempt { teller, place, ..Attempt::new(key, n) };
+        let started = attempt::start(shop.inner, shop.to, which, &step, attempt, &mut inline);
         crash::point("attempt.started");
         let abort = match started {
             Started::Done(result) => {

@@ -2,15 +2,27 @@
 //! Who gets a place is decided in that commit (`store`), never here.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use abide_engine::event::HostEvent;
-use abide_engine::{Admission, Arrival, Error, ErrorKind, Json, OpenWhat, Parked, Spent, StepId, terminal};
+use abide_engine::{Admission, Arrival, Error, ErrorKind, Json, OpenWhat, Parked, Place, Spent, StepId, terminal};
 
 use super::act::Alarm;
 use super::attempt;
 use super::inner::Inner;
 use super::resident::{Act, Arrived, Came, Resident, StepState};
 use crate::store::{Answered, Ask, Dealings, Dealt, Met, Raise, Settle};
+
+/// A request that has not left so long after its place was granted asks for another: those of a service are counted a second longer than
+/// the service counts them (`store`), which has to suffice for the commit, for this and for the way.
+const LEAVES_WITHIN: Duration = Duration::from_millis(500);
+/// Where nothing is ever in time, a request leaves all the same after so many tries.
+const MOST_LATE: u32 = 4;
+
+/// Did an attempt not leave, for its place had lapsed?
+pub(crate) fn is_late(result: &Result<Json, Error>) -> bool {
+    matches!(result, Err(error) if *error.kind() == ErrorKind::TooLate)
+}
 
 impl Resident {
     /// What an attempt of this step needs before it may start.
@@ -49,9 +61,15 @@ impl Resident {
     pub(crate) fn settle_attempt(&mut self, id: &StepId, n: u32, result: &Result<Json, Error>, at: i64) {
         let Some(admission) = self.admission(id) else { return };
         self.admitted.remove(id);
+        if is_late(result) {
+            *self.late.entry(id.clone()).or_default() += 1;
+        } else {
+            self.late.remove(id);
+        }
         let nothing = Some(Spent { nano_usd: Some(0), ..Spent::default() });
         let (spent, met) = match result {
             Ok(out) => (Some((admission.spent)(out.get())), Met::Answer),
+            Err(_) if is_late(result) => (nothing, Met::Nobody),
             Err(error) => match error.kind() {
                 ErrorKind::RetryAfter { ms, rate_limit: true } => {
                     let until_ms = at.saturating_add(i64::try_from(*ms).unwrap_or(i64::MAX));
@@ -74,7 +92,7 @@ impl Resident {
         match answer {
             Answered::Granted => {
                 let waited = !self.admitted.insert(id.clone());
-                if waited || n > 1 {
+                if (waited || n > 1) && !self.late.contains_key(id) {
                     // The place is the record; the journal says so too as soon as it says anything else.
                     self.later.push(HostEvent::Attempt { id: id.clone(), n, at: now });
                 }
@@ -103,6 +121,16 @@ impl Resident {
             }
         }
         false
+    }
+
+    /// How long the place that this attempt was given may be used.
+    pub(crate) fn place(&self, id: &StepId, granted_ms: i64, now: i64) -> Place {
+        if !self.admitted.contains(id) || self.late.get(id).is_some_and(|late| *late >= MOST_LATE) {
+            return Place::default();
+        }
+        let gone = Duration::from_millis(now.saturating_sub(granted_ms).max(0).unsigned_abs());
+        let left = Instant::now() + LEAVES_WITHIN.saturating_sub(gone);
+        Place::new(move || Instant::now() < left)
     }
 
     /// A person raises the budgets: what is parked over them is tried again.

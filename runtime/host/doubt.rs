@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use abide_engine::event::{By, HostEvent, Verdict};
 use abide_engine::{
-    Attempt, AttemptFuture, Completion, Error, ErrorKind, Fault, Json, OpenWhat, Probe, Reconciled, StepId, Teller,
+    Attempt, AttemptFuture, Completion, Error, ErrorKind, Fault, Json, OpenWhat, Probe, Reconciled, StepId,
     did_not_happen,
 };
 use futures_util::FutureExt;
@@ -104,13 +104,7 @@ impl Resident {
             && let Some(probe) = &step.probe
         {
             let (serial, key) = (serial(), self.machine.seed().step_key(id.as_str()).into());
-            let abort = ask(
-                shop.inner,
-                shop.to,
-                (self.token, id, serial),
-                probe,
-                Attempt { key, number: n, teller: Teller::default() },
-            );
+            let abort = ask(shop.inner, shop.to, (self.token, id, serial), probe, Attempt::new(key, n));
             self.set_step(id.clone(), StepState::Probing { doubt, serial, abort: Some(abort) });
         }
         true

@@ -233,6 +233,7 @@ impl Resident {
             host: Vec::new(),
             later: Vec::new(),
             admitted: HashSet::new(),
+            late: HashMap::new(),
             dealings: Dealings::default(),
             to_start: Vec::new(),
             committing: None,

@@ -43,6 +43,8 @@ pub(crate) struct Resident {
     pub(crate) later: Vec<HostEvent>,
     /// Steps that have a place at a service, or wait in line for one.
     pub(crate) admitted: HashSet<StepId>,
+    /// Steps whose latest attempts did not leave in time, and how many did not.
+    pub(crate) late: HashMap<StepId, u32>,
     /// What the next commit settles with services and budgets.
     pub(crate) dealings: Dealings,
     /// Attempts to start once the next row is committed.
@@ -205,6 +207,7 @@ impl Resident {
 
     /// Forgets a step, ending its attempt.
     pub(crate) fn drop_step(&mut self, id: &StepId) {
+        self.late.remove(id);
         self.working -= usize::from(self.steps.remove(id).is_some_and(|step| step.works()));
     }
 }

@@ -6,10 +6,10 @@ use std::sync::{Arc, mpsc};
 
 use abide_engine::event::{Command, HostEvent};
 use abide_engine::{
-    Arrival, Attempt, Completion, Error, ErrorKind, Fault, Json, Next, OpenWhat, StepId, Teller, after_failure,
-    in_order,
+    Arrival, Attempt, Completion, Error, ErrorKind, Fault, Json, Next, OpenWhat, StepId, after_failure, in_order,
 };
 
+use super::admit::is_late;
 use super::attempt::{self, Started};
 use super::doubt::Doubt;
 use super::inner::Inner;
@@ -136,10 +136,16 @@ impl Resident {
         crash::point("attempt.over");
         let failures = self.steps.get(&over.id).map_or(0, StepState::failures);
         self.settle_attempt(&over.id, over.n, &over.result, at);
+        let late = is_late(&over.result);
         let Over { id, n, serial, result } = over;
         let kept = Came::Attempt { id: id.clone(), n, serial, result: result.clone() };
         turn.delivered.push(Arrived { at, order: Arrival::Outcome, what: kept });
         match result {
+            // It has not left: it is the same attempt still, which needs another place.
+            Err(_) if late => {
+                self.start_after_commit(id, n, failures, at, false);
+                Ok(false)
+            }
             Ok(out) => {
                 self.drop_step(&id);
                 self.machine.deliver(Completion::Done { id, out }, at)
@@ -254,7 +260,7 @@ impl Resident {
         for id in local {
             let Some(OpenWhat::Step(step)) = self.machine.find(&id).map(|open| open.what) else { continue };
             let (key, serial) = (self.machine.seed().step_key(id.as_str()).into(), attempt::serial());
-            let (mut inline, number) = (true, Attempt { key, number: 1, teller: Teller::default() });
+            let (mut inline, number) = (true, Attempt::new(key, 1));
             let which = (self.token, &id, serial);
             let abort = match attempt::start(shop.inner, shop.to, which, &step, number, &mut inline) {
                 Started::Done(Ok(out)) => {

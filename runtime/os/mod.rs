@@ -20,7 +20,7 @@ pub(crate) use here::{
     network_filesystem, sync_dir,
 };
 #[cfg(feature = "cli")]
-pub(crate) use here::{ansi_terminal, asked_to_stop};
+pub(crate) use here::{StopSignals, ansi_terminal};
 #[cfg(feature = "agents")]
 pub(crate) use launch::GroupLauncher;
 #[cfg(feature = "cli")]

@@ -101,10 +101,21 @@ pub(crate) fn ansi_terminal() -> bool {
     ["WT_SESSION", "TERM", "ANSICON", "ConEmuANSI"].iter().any(|name| std::env::var_os(name).is_some())
 }
 
-/// Waits until somebody asks this process to end with Ctrl-C. From the first call on it does not end it by itself.
+/// What asks this process to end: Ctrl-C.
 #[cfg(feature = "cli")]
-pub(crate) async fn asked_to_stop() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending().await
+pub(crate) struct StopSignals(Option<tokio::signal::windows::CtrlC>);
+
+#[cfg(feature = "cli")]
+impl StopSignals {
+    /// From here on it does not end the process by itself.
+    pub(crate) fn listen() -> Self {
+        Self(tokio::signal::windows::ctrl_c().ok())
+    }
+
+    pub(crate) async fn next(&mut self) {
+        match &mut self.0 {
+            Some(interrupt) => drop(interrupt.recv().await),
+            None => std::future::pending().await,
+        }
     }
 }

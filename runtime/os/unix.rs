@@ -103,17 +103,26 @@ pub(crate) fn ansi_terminal() -> bool {
     std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
-/// Waits until somebody asks this process to end: Ctrl-C, or `kill`. From the first call on neither ends it by itself.
+/// What asks this process to end: Ctrl-C, or `kill`.
 #[cfg(feature = "cli")]
-pub(crate) async fn asked_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        // They end the process at once then, as they always did.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+pub(crate) struct StopSignals(Option<[tokio::signal::unix::Signal; 2]>);
+
+#[cfg(feature = "cli")]
+impl StopSignals {
+    /// From here on they do not end the process by themselves.
+    pub(crate) fn listen() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        // Where that cannot be had they end the process at once, as they always did.
+        Self(signal(SignalKind::interrupt()).and_then(|one| Ok([one, signal(SignalKind::terminate())?])).ok())
+    }
+
+    pub(crate) async fn next(&mut self) {
+        match &mut self.0 {
+            Some([interrupt, terminate]) => tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            },
+            None => std::future::pending().await,
+        }
     }
 }

@@ -93,11 +93,9 @@ impl Report {
             _ => {}
         }
         let steps = reading.steps.finish(run.owner_pid.is_some());
-        match reader.spending(row.key)?.into_iter().find(|spending| spending.spender.is_none()) {
-            Some(Spending { input_tokens, output_tokens, cost_usd, .. }) => {
-                run.usage = UsageReport { input_tokens, output_tokens, cost_usd };
-            }
-            None => steps.iter().for_each(|step| step.add_usage(&mut run.usage)),
+        let spent = reader.spending(row.key)?.into_iter().find(|spending| spending.spender.is_none());
+        if let Some(Spending { input_tokens, output_tokens, cost_usd, .. }) = spent {
+            run.usage = UsageReport { input_tokens, output_tokens, cost_usd };
         }
         Ok(Self { run, steps })
     }

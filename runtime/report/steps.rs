@@ -4,9 +4,7 @@ use std::collections::HashMap;
 
 use abide_engine::event::{By, Command, Delivery, Happened, HostEvent, Json, Verdict};
 use abide_engine::{ChunkError, ChunkTable, Effect, StepId, StepKind, Wait, hex};
-use serde::{Deserialize, Serialize};
-
-use super::UsageReport;
+use serde::Serialize;
 
 /// One step, timer, signal or child.
 #[derive(Debug, Clone, Serialize)]
@@ -194,39 +192,5 @@ impl Steps {
             }
         }
         self.steps
-    }
-}
-
-#[derive(Deserialize)]
-struct WireUsage {
-    #[serde(default)]
-    usage: Option<Tokens>,
-}
-
-/// Both wires' words; cached tokens are apart on one of them.
-#[derive(Deserialize)]
-struct Tokens {
-    #[serde(default, rename = "input_tokens", alias = "prompt_tokens")]
-    sent: u64,
-    #[serde(default, rename = "output_tokens", alias = "completion_tokens")]
-    received: u64,
-    #[serde(default, rename = "cache_read_input_tokens")]
-    from_cache: u64,
-    #[serde(default, rename = "cache_creation_input_tokens")]
-    into_cache: u64,
-}
-
-impl StepReport {
-    pub(super) fn add_usage(&self, sum: &mut UsageReport) {
-        if self.kind != "llm" {
-            return;
-        }
-        let Some(output) = &self.output else { return };
-        if let Ok(WireUsage { usage: Some(usage) }) = serde_json::from_str(output.get()) {
-            // A provider may say anything.
-            let sent = usage.sent.saturating_add(usage.from_cache).saturating_add(usage.into_cache);
-            sum.input_tokens = sum.input_tokens.saturating_add(sent);
-            sum.output_tokens = sum.output_tokens.saturating_add(usage.received);
-        }
     }
 }

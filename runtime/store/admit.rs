@@ -51,6 +51,8 @@ pub(crate) struct Dealings {
 /// What came of it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Dealt {
+    /// When it was granted.
+    pub(crate) at_ms: i64,
     pub(crate) answers: Vec<(String, Answered)>,
     /// Runs of this process that may find a place now.
     pub(crate) poked: Vec<RunKey>,
@@ -67,9 +69,9 @@ impl Dealings {
 
     /// Does all of it for `run`, which `owner` works on, and lets go of with this if it `leaves`.
     pub(crate) fn apply(&self, tx: &Tx<'_>, run: RunKey, owner: i64, leaves: bool) -> rusqlite::Result<Dealt> {
-        let mut dealt = Dealt::default();
         // The time of the commit and not that of the turn: what lies between may be long, and a request leaves after it.
         let now = tx.now_ms();
+        let mut dealt = Dealt { at_ms: now, ..Dealt::default() };
         let mut freed = Vec::new();
         for (name, rates) in &self.learnt {
             let service = service(tx, name)?;

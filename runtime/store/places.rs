@@ -38,16 +38,17 @@ pub(super) fn known(tx: &Tx<'_>, service: i64, named: Option<Rates>, tokens: u64
         tokens: named.tokens.or(learnt.tokens),
         concurrency: named.concurrency,
     };
-    let sql = "SELECT count(*), coalesce(sum(tokens), 0), coalesce(sum(outcome = 'answered'), 0) FROM admissions
+    let sql = "SELECT count(*), coalesce(sum(tokens), 0), coalesce(sum(outcome = 'answered'), 0),
+                   coalesce(max(outcome = 'limited'), 0) FROM admissions
                WHERE service = ?1 AND at_ms > ?2 AND at_ms IS NOT NULL";
-    let (used, answered) = tx.conn.prepare_cached(sql)?.query_row([service, now - WINDOW_MS], |row| {
-        Ok(((count(row.get(0)?), count(row.get(1)?)), count(row.get(2)?)))
+    let (used, answered, refused) = tx.conn.prepare_cached(sql)?.query_row([service, now - WINDOW_MS], |row| {
+        Ok(((count(row.get(0)?), count(row.get(1)?)), count(row.get(2)?), row.get(3)?))
     })?;
     let sql =
         "SELECT count(*) FROM admissions WHERE service = ?1 AND due_ms > ?2 AND at_ms IS NOT NULL AND ended_ms IS NULL";
     let under_way = count(tx.conn.prepare_cached(sql)?.query_row([service, now], |row| row.get(0))?);
     let blocked_until = blocked.unwrap_or(0);
-    Ok(Known { now, rates, blocked_until, under_way, answered, used, tokens, ahead: (0, 0) })
+    Ok(Known { now, rates, blocked_until, under_way, answered, refused, used, tokens, ahead: (0, 0) })
 }
 
 /// Those who come before one of this priority and place, and their tokens.

@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::admit::{int, service};
 use super::places::Freed;
-use super::turnstile::WINDOW_MS;
+use super::turnstile::{UNKNOWN, WINDOW_MS};
 use super::writer::Tx;
 use super::{RunKey, spend};
 
@@ -23,16 +23,20 @@ pub(crate) struct Settle {
     pub(crate) admission: Arc<Admission>,
     /// What it has used; `None` if nobody knows, which counts as all that it could have.
     pub(crate) spent: Option<Spent>,
-    /// It was answered, or met a limit until this time, or neither.
     pub(crate) met: Met,
 }
 
 /// What a call met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Met {
+    /// It was answered.
     Answer,
+    /// It met a limit until this time.
     Limit { until_ms: i64 },
+    /// It failed otherwise, or nobody knows.
     Other,
+    /// It has never left: its place is as if it had not been given.
+    Nobody,
 }
 
 impl Settle {
@@ -42,7 +46,7 @@ impl Settle {
         let (outcome, until) = match self.met {
             Met::Answer => ("answered", None),
             Met::Limit { until_ms } => ("limited", Some(until_ms)),
-            Met::Other => ("other", None),
+            Met::Other | Met::Nobody => ("other", None),
         };
         let used = self.spent.map(|spent| int(spent.tokens()));
         let sql = "UPDATE admissions SET ended_ms = ?4, outcome = ?5, tokens = coalesce(?6, tokens)
@@ -61,6 +65,10 @@ impl Settle {
         if let Some(until) = until {
             self.block(tx, service, until, (at, now))?;
         }
+        if self.met == Met::Nobody {
+            let sql = "DELETE FROM admissions WHERE run = ?1 AND step = ?2 AND attempt = ?3 AND ended_ms = ?4";
+            tx.conn.prepare_cached(sql)?.execute(params![run, self.step, self.attempt, now])?;
+        }
         let sql = "DELETE FROM admissions WHERE id IN (SELECT id FROM admissions
                    WHERE service = ?1 AND at_ms < ?2 AND ended_ms IS NOT NULL AND at_ms IS NOT NULL LIMIT ?3)";
         tx.conn.prepare_cached(sql)?.execute([service, now - 2 * WINDOW_MS, SWEPT])?;
@@ -76,11 +84,14 @@ impl Settle {
         }
         // As many as were not refused: those that were cut off were counted, too, and those that left before and are under way still
         // will be answered, or say otherwise themselves.
-        let sql = "UPDATE services SET guessed = 1, learnt_ms = ?3, requests = (
-                       SELECT max(1, count(*)) FROM admissions WHERE service = ?1 AND at_ms > ?2 AND at_ms IS NOT NULL
-                       AND (outcome <> 'limited' OR ended_ms IS NULL AND at_ms < ?4))
-                   WHERE key = ?1 AND (requests IS NULL OR guessed = 1)";
-        tx.conn.prepare_cached(sql)?.execute([service, now - WINDOW_MS, now, at])?;
+        let sql = "SELECT count(*) FROM admissions WHERE service = ?1 AND at_ms > ?2 AND at_ms IS NOT NULL
+                       AND (outcome <> 'limited' OR ended_ms IS NULL AND at_ms < ?3)";
+        let passed: i64 = tx.conn.prepare_cached(sql)?.query_row([service, now - WINDOW_MS, at], |row| row.get(0))?;
+        // A service that refuses although it was hardly asked is busy, or others have used it up: that says nothing of a minute.
+        let least = int(UNKNOWN);
+        let sql = "UPDATE services SET guessed = 1, learnt_ms = ?3, requests = max(?2, ?4)
+                   WHERE key = ?1 AND (requests IS NULL AND ?2 >= ?4 OR guessed = 1)";
+        tx.conn.prepare_cached(sql)?.execute([service, passed, now, least])?;
         Ok(())
     }
 }

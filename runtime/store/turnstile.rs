@@ -8,8 +8,9 @@ pub(super) const WINDOW_MS: i64 = 61_000;
 const LOOK_MS: i64 = 15_000;
 /// How many of those that wait are told at once that there is room.
 const MOST_TOLD: u64 = 64;
-/// How many may be under way at a service of which nothing is known yet.
-const UNKNOWN: u64 = 8;
+/// How many may be under way at a service of which nothing is known yet. Where fewer were answered within the window, a refusal says that it is
+/// busy, and nothing of its limits.
+pub(super) const UNKNOWN: u64 = 8;
 
 /// What is known when somebody asks.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +23,8 @@ pub(super) struct Known {
     pub(super) under_way: u64,
     /// Requests that were answered within the window.
     pub(super) answered: u64,
+    /// One was refused within the window.
+    pub(super) refused: bool,
     /// Requests within the window and their tokens.
     pub(super) used: (u64, u64),
     /// Those who wait and come first, and their tokens.
@@ -71,10 +74,12 @@ impl Known {
         usize::try_from(room).unwrap_or(usize::MAX)
     }
 
-    /// A service whose limits nobody knows is not flooded: what it has answered lately may be doubled.
+    /// A service whose limits nobody knows is not flooded: what it has answered lately may be doubled, and one that refuses is asked by one
+    /// at first.
     fn most_at_once(&self) -> Option<u64> {
         let named = self.rates.concurrency.map(|most| u64::from(most.max(1)));
-        let careful = self.rates.requests.is_none().then(|| UNKNOWN.max(self.answered.saturating_mul(2)));
+        let first = if self.refused { 1 } else { UNKNOWN };
+        let careful = self.rates.requests.is_none().then(|| first.max(self.answered.saturating_mul(2)));
         named.into_iter().chain(careful).min()
     }
 
@@ -166,7 +171,10 @@ mod tests {
         assert!(known.lacks().is_some_and(|short| short.places));
         known.answered = 5;
         assert_eq!(known.lacks(), None);
-        known.answered = 0;
+        (known.answered, known.refused, known.under_way) = (0, true, 1);
+        assert!(known.lacks().is_some_and(|short| short.places));
+        known.answered = 1;
+        assert_eq!(known.lacks(), None);
         known.rates.requests = Some(1_000);
         assert_eq!(known.lacks(), None);
     }

@@ -1,9 +1,11 @@
 //! Lines at services: whoever stands in one goes as soon as there is room, whatever became of those before. The clock stands still, so that
 //! nobody goes because of having looked again.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use abide::engine::Rates;
+use abide::engine::{Rates, step_may_leave};
 use abide::prelude::*;
 
 use super::admissions::{Service, admission, caller, opened, start};
@@ -128,4 +130,38 @@ async fn places_go_from_process_to_process() {
     assert_eq!(service.names(), ["a", "b", "c", "d"]);
     one.shutdown().await;
     two.shutdown().await;
+}
+
+/// A request that has not left soon after its place was given would be counted in another minute by its service: it takes another place, and the
+/// first counts for nobody. Where nothing is ever in time it leaves all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_leave_in_time_asks_for_another_place() {
+    for (late, tries) in [(2, 3), (1_000, 5)] {
+        let rig = Rig::new();
+        let started = Arc::new(AtomicU32::new(0));
+        let rates = Rates { requests: Some(1), ..Rates::default() };
+        let counted = started.clone();
+        let workflow = move |ctx: Ctx, (): ()| {
+            let started = counted.clone();
+            let call = move |()| {
+                let nth = started.fetch_add(1, Ordering::SeqCst);
+                async move {
+                    if nth < late {
+                        tokio::time::sleep(Duration::from_millis(600)).await;
+                    }
+                    step_may_leave()?;
+                    Ok::<_, abide::Error>(10)
+                }
+            };
+            async move { ctx.step("call", (), call).admission(admission(rates, 0, Vec::new())).await }
+        };
+        let abide = rig.open_at_clock().workflow("late", workflow).start().await.unwrap();
+        let run = abide.run("late", &()).id("r").await.unwrap();
+        assert_eq!(within(run.result::<u64>()).await.unwrap(), 10);
+        assert_eq!(started.load(Ordering::SeqCst), tries);
+        assert_eq!(run.report().unwrap().steps[0].attempts, 1, "it is one attempt");
+        let spending = run.spending().unwrap();
+        assert!(spending.iter().all(|s| (s.calls, s.input_tokens) == (1, 10)), "{spending:?}");
+        abide.shutdown().await;
+    }
 }

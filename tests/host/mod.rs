@@ -13,4 +13,5 @@ mod limits;
 mod lines;
 mod owners;
 mod rig;
+mod vectors;
 mod waits;

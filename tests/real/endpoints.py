@@ -1,11 +1,11 @@
 """Model endpoints that nobody at abide wrote, and that break on purpose: abide against llmock, on each wire that it serves.
 
 Agents from files, talking or calling a tool, streamed and whole, meet 429 with Retry-After, 529, 503, streams that are
-disconnected, truncated, malformed or stalled, and quotas of requests and of tokens a minute. Every run must end with exactly
+disconnected, truncated, malformed or stalled, and quotas of requests and of tokens a minute, which must be learnt. Every run must end with exactly
 the answer that was scripted, after as many requests as the faults ask for; llmock's own verdict on the client must be clean,
 without a warning. It never looks into abide's database.
 
-    python3 tests/real/endpoints.py [--keep]     # about a minute
+    python3 tests/real/endpoints.py [--keep]     # about two minutes
     ABIDE_BIN       the binary (default: target/release/abide, else target/debug/abide)
 """
 
@@ -31,6 +31,8 @@ TEXT = "Die Datei sagt: Grüße aus Győr, 你好 und 👋 an alle, die noch ein
 FILE = "grüße.txt"
 # Enough turns to spend a quota; each is a request.
 TURNS = 16
+# The most refusals by a quota that a run may need to learn it.
+REFUSALS = 2
 
 WIRES = {
     "openai": "/v1",
@@ -237,8 +239,14 @@ class Project:
         attempts = sum(step["attempts"] for step in document["steps"] if step["kind"] == "llm")
         if len(asked) != attempts:
             problems.append(f"{attempts} attempts in the journal, and llmock was asked {len(asked)} times")
-        if case.requests is None and not any((one["fault"] or "").startswith("ratelimit:") for one in asked):
-            problems.append("its quota never refused it")
+        if case.requests is None:
+            refused = sum((one["fault"] or "").startswith("ratelimit:") for one in asked)
+            # A refusal takes up a scripted call.
+            if len(asked) != TURNS:
+                problems.append(f"llmock was asked {len(asked)} times instead of {TURNS}, and refused {refused} of them")
+            # Limits that answers name are kept from the first one on; others show themselves, and then again as they are probed.
+            if refused > REFUSALS:
+                problems.append(f"its quota refused it {refused} times: the limit was not learnt")
         if case.requests is not None and len(asked) != case.requests:
             problems.append(f"llmock was asked {len(asked)} times instead of {case.requests}")
         if any(one["stream"] != case.stream for one in asked):

@@ -31,11 +31,15 @@ pub fn model(provider: Provider, base_url: &str) -> ModelConfig {
 
 /// With the workflow `ask`: an agent of this model that is asked what the run's input says.
 pub fn asking(builder: Builder, model: ModelConfig) -> Builder {
-    let (client, redactor) = (Client::default(), Redactor::default());
-    let host = AgentHost { client, tools: Arc::new(NoTools), vars: Arc::new(EnvVars), redactor };
     let ask = move |ctx: Ctx, text: String| {
         let agent = Agent::new("asker").model(model.clone());
         async move { Ok::<_, Error>(agent.run(&ctx, text).await?.text) }
     };
-    builder.resource(Arc::new(host)).workflow("ask", ask)
+    lending(builder).workflow("ask", ask)
+}
+
+/// With what agents and models need of their host.
+pub fn lending(builder: Builder) -> Builder {
+    let (client, redactor) = (Client::default(), Redactor::default());
+    builder.resource(Arc::new(AgentHost { client, tools: Arc::new(NoTools), vars: Arc::new(EnvVars), redactor }))
 }

@@ -1,4 +1,4 @@
-//! Replies of a model, byte for byte as they come over a socket: status lines, headers and bodies, on both wires.
+//! Replies of a model, byte for byte as they come over a socket: status lines, headers, bodies and streams, on every wire.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -8,6 +8,9 @@ use abide_llm::{CallOptions, Client, EnvVars, ModelConfig, Provider, Redactor, S
 use serde_json::{Value, json};
 
 use super::Attack;
+
+const PROVIDERS: [Provider; 5] =
+    [Provider::Openai, Provider::OpenaiResponses, Provider::Anthropic, Provider::Gemini, Provider::Ollama];
 
 const KEY: &str = "sk-hostile-0123456789";
 
@@ -48,7 +51,7 @@ pub fn attack() -> Attack {
     let client = Client::default().reply_bytes(64 << 10);
     Box::new(move |input| {
         let body = input.windows(4).position(|four| four == b"\r\n\r\n").map_or(input, |at| &input[at + 4..]);
-        for provider in [Provider::Openai, Provider::Anthropic] {
+        for provider in PROVIDERS {
             if let Ok(value) = serde_json::from_slice::<Value>(body) {
                 let _ = parse(provider, &value);
             }
