@@ -107,6 +107,9 @@ pub struct Answer {
     /// The answer in JSON, if the agent was to answer so; its text is the same then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<Value>,
+    /// Billionths of a US dollar, as far as prices are known now: in no journal, so nothing may be decided by it that is not recorded.
+    #[serde(skip)]
+    pub(crate) nano_usd: u64,
 }
 
 /// What agents need of their host; lent to workflows as a resource of the engine.

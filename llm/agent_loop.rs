@@ -11,17 +11,19 @@ use serde_json::Value;
 use tracing::Instrument as _;
 
 use crate::agent::{Agent, AgentHost, Answer, Approval};
+use crate::agent_exit::{Exits, Talked};
 use crate::agent_filter::ToolFilter;
 use crate::agent_limit::CallLimit;
 use crate::agent_move::{Move, Plan, answer_text, conclude, decide};
 use crate::agent_text::{Sessions, Told, foreign};
 use crate::ask::Models;
+use crate::charge;
 use crate::input::Input;
 use crate::model::ModelConfig;
 use crate::observe;
 use crate::structured;
 use crate::tools::{Policy, ToolCall, ToolSpec};
-use crate::wire::{Output, Prompt, Reply, Stop, ToolChoice, ToolDecl, Turn, Usage};
+use crate::wire::{Output, Prompt, Reply, Stop, ToolChoice, ToolDecl, Turn};
 
 /// The key of a call's `_meta` under which a server finds the step's idempotency key.
 const IDEMPOTENCY_KEY: &str = "io.abide/idempotency-key";
@@ -35,19 +37,24 @@ struct Conversation<'a> {
 
 /// Runs the agent on `input`, in the scope of `ctx`.
 pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: Input) -> Result<Answer> {
+    Ok(talk(agent, ctx, vec![Turn::User(input.parts())], &Exits::default()).await?.answer)
+}
+
+/// Goes on with a conversation until the agent answers or takes one of the exits.
+pub(crate) async fn talk(agent: &Agent, ctx: &Ctx, turns: Vec<Turn>, exits: &Exits) -> Result<Talked> {
     let filter = ToolFilter::new(agent.allow.as_deref(), &agent.deny)
         .map_err(|error| terminal(format!("agent `{}`: {error}", agent.name)))?;
     let talk = Conversation { ctx, agent, host: host(agent, ctx)? };
     let mut models = Models::new(model(agent)?, talk.host.clone(), ctx);
     let tools = filter.choose(talk.discover().await?);
-    let mut prompt = talk.prompt(input, &tools);
+    let mut prompt = talk.prompt(turns, &tools, exits);
     let expected = agent.expected();
     let mut sessions = Sessions::default();
     let mut limit = CallLimit::new(agent.calls_per_turn, agent.identical_calls);
-    let (mut turns, mut usage, mut repaired) = (0, Usage::default(), false);
+    let (mut spent, mut repaired) = (Answer::from(""), false);
     loop {
-        turns += 1;
-        let last = turns >= agent.max_turns;
+        spent.turns += 1;
+        let last = spent.turns >= agent.max_turns;
         if last {
             conclude(&mut prompt);
         }
@@ -55,13 +62,15 @@ pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: Input) -> Result<A
         if prompt.tool_choice == ToolChoice::Required {
             prompt.tool_choice = ToolChoice::Auto;
         }
-        usage += reply.usage;
+        spent.usage += reply.usage;
+        spent.nano_usd = spent.nano_usd.saturating_add(talk.cost(&model, &reply));
         if let Some(output) = &expected
-            && is_answer(&reply, output, &tools)
+            && is_answer(&reply, output, &tools, exits)
         {
             match structured::read(&reply, output) {
                 Ok(value) => {
-                    return Ok(Answer { text: value.to_string(), turns, stop: Stop::End, usage, value: Some(value) });
+                    let answer = Answer { text: value.to_string(), value: Some(value), ..spent };
+                    return Ok(Talked::over(answer, prompt.turns));
                 }
                 // Once: a model that misses it twice will not find it.
                 Err(unfit) if unfit.can_be_repaired() && !repaired && !last => {
@@ -79,13 +88,19 @@ pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: Input) -> Result<A
         }
         match decide(&reply, &tools, last) {
             Move::End => {
-                let text = answer_text(agent, &reply, turns)?;
-                return Ok(Answer { text, turns, stop: reply.stop, usage, value: None });
+                let text = answer_text(agent, &reply, spent.turns)?;
+                let answer = Answer { text, stop: reply.stop.clone(), ..spent };
+                prompt.turns.push(reply.into_turn(&model));
+                return Ok(Talked::over(answer, prompt.turns));
             }
             Move::Call(mut plans) => {
                 limit.hold_back(&mut plans);
-                let told = talk.carry_out(plans).await?;
+                let mut told = talk.carry_out(plans).await?;
+                let left = exits.take(&reply, &mut told);
                 prompt.turns.extend(tell(&model, reply, told, &mut sessions));
+                if left.is_some() {
+                    return Ok(Talked { answer: Answer { stop: Stop::ToolUse, ..spent }, left, turns: prompt.turns });
+                }
             }
         }
     }
@@ -112,9 +127,10 @@ fn model(agent: &Agent) -> Result<&ModelConfig> {
 }
 
 /// Is this to be the answer? A call of a tool that the agent has comes before it.
-fn is_answer(reply: &Reply, output: &Output, tools: &[ToolSpec]) -> bool {
+fn is_answer(reply: &Reply, output: &Output, tools: &[ToolSpec], exits: &Exits) -> bool {
     let gives_it = reply.tool_calls.iter().any(|call| call.name == output.name);
-    let calls = reply.tool_calls.iter().any(|call| tools.iter().any(|tool| tool.name == call.name));
+    let calls =
+        reply.tool_calls.iter().any(|call| exits.has(&call.name) || tools.iter().any(|tool| tool.name == call.name));
     gives_it || !calls
 }
 
@@ -141,7 +157,13 @@ impl Conversation<'_> {
         Ok(tools)
     }
 
-    fn prompt(&self, input: Input, tools: &[ToolSpec]) -> Prompt {
+    /// Billionths of a US dollar, as far as anybody knows.
+    fn cost(&self, model: &ModelConfig, reply: &Reply) -> u64 {
+        let (vars, served) = (self.host.vars.as_ref(), reply.model.as_deref());
+        charge::cost(model, vars, &reply.usage, served, charge::now_ms(self.ctx)).unwrap_or(0)
+    }
+
+    fn prompt(&self, turns: Vec<Turn>, tools: &[ToolSpec], exits: &Exits) -> Prompt {
         let instructions = self.agent.instructions.trim();
         let decl = |spec: &ToolSpec| ToolDecl {
             name: spec.name.clone(),
@@ -150,9 +172,9 @@ impl Conversation<'_> {
         };
         Prompt {
             system: (!instructions.is_empty()).then(|| instructions.to_owned()),
-            turns: vec![Turn::User(input.parts())],
+            turns,
             output: self.agent.output.clone(),
-            tools: tools.iter().map(decl).collect(),
+            tools: tools.iter().map(decl).chain(exits.tools()).collect(),
             tool_choice: self.agent.tool_choice,
             ..Prompt::default()
         }

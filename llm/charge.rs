@@ -138,6 +138,18 @@ pub(crate) fn of_vectors(provider: Provider, body: &Value) -> Used {
     (wire::embed::usage(provider, body), None)
 }
 
+/// What a reply has cost, in billionths of a US dollar; `None` if nobody knows.
+pub(crate) fn cost(
+    model: &ModelConfig,
+    vars: &dyn Vars,
+    usage: &Usage,
+    served: Option<&str>,
+    now_ms: i64,
+) -> Option<u64> {
+    let url = expand(model.base_url_template(), vars).unwrap_or_default();
+    Priced { own: model.price, model: model.model.clone(), url }.nano_usd(usage, served, now_ms)
+}
+
 /// What a call asks for that uses at most so many tokens; `read` tells what its answer says.
 pub(crate) fn admission(
     payer: &Payer<'_>,

@@ -18,7 +18,7 @@
 //! - `input`: what an agent is asked; `vectors`: texts to vectors as steps
 //! - `agent`: an agent as plain data and its answer; `agent_loop` turns it into steps (`ask` puts one question to a
 //!   model and its fallbacks), by the pure rules of `agent_filter`
-//!   (which tools it sees), `agent_move` (what follows a reply), `agent_text` (what the model is told of a result) and
+//!   (which tools it sees), `agent_move` (what follows a reply), `agent_text` (what the model is told of a result), `agent_exit` (what hands a conversation over) and
 //!   `reconcile` (what a tool says of a call in doubt)
 //! - `patterns`: agents composed, each composition itself usable as an agent is
 
@@ -26,6 +26,7 @@
 
 mod address;
 mod agent;
+mod agent_exit;
 mod agent_filter;
 mod agent_limit;
 mod agent_loop;
@@ -66,7 +67,8 @@ pub use http::Client;
 pub use input::{Attachment, Input};
 pub use model::{ModelConfig, Provider, Structured};
 pub use patterns::{
-    Branch, Chain, EvaluatorOptimizer, Function, Grade, Orchestrator, Parallel, Planning, Rating, Work,
+    Branch, Chain, Choice, DeepOrchestrator, EvaluatorOptimizer, Function, Grade, Intent, IntentClassifier, MapOver,
+    Orchestrator, Parallel, Planning, Rating, Router, Swarm, Work,
 };
 pub use price::{Price, nano_of_usd};
 pub use rate::RateLimits;

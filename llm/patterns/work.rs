@@ -146,24 +146,27 @@ impl Title {
 pub(crate) struct Tally {
     pub(crate) turns: u32,
     pub(crate) usage: Usage,
+    /// Billionths of a US dollar, as far as prices are known.
+    pub(crate) nano_usd: u64,
 }
 
 impl Tally {
     pub(crate) fn add(&mut self, answer: &Answer) {
         self.turns = self.turns.saturating_add(answer.turns);
         self.usage += answer.usage;
+        self.nano_usd = self.nano_usd.saturating_add(answer.nano_usd);
     }
 
     /// The answer of the whole: what `last` says, at the cost of all.
     pub(crate) fn on(self, last: Answer) -> Answer {
-        Answer { turns: self.turns, usage: self.usage, ..last }
+        Answer { turns: self.turns, usage: self.usage, nano_usd: self.nano_usd, ..last }
     }
 }
 
 impl From<String> for Answer {
     /// An answer that no model was asked for.
     fn from(text: String) -> Self {
-        Self { text, turns: 0, stop: Stop::End, usage: Usage::default(), value: None }
+        Self { text, turns: 0, stop: Stop::End, usage: Usage::default(), value: None, nano_usd: 0 }
     }
 }
 

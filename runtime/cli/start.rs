@@ -13,7 +13,7 @@ use super::end;
 use super::failure::{ENVIRONMENT, Failure};
 use super::session::{Opened, Session};
 use super::stop::Stop;
-use crate::agents::{AgentRun, Agents, workflow_name};
+use crate::agents::{AgentRun, Agents};
 use crate::config::{Project, Takes, read_input};
 use crate::{Definition, HostError, Run, Settled};
 
@@ -91,15 +91,21 @@ fn is_over(run: &Run) -> Result<bool, HostError> {
 
 async fn agents_run(session: &Session, args: &Args, agents: &Agents) -> Result<Asked, Failure> {
     let project = Project::load(&session.env)?;
-    let agent = project.agent(&args.target)?;
-    let pinned = AgentRun::pin(&project, &agent, args.model.as_deref())?;
-    for warning in project.warnings().iter().chain(&agent.warnings) {
+    let model = args.model.as_deref();
+    let (pinned, warnings) = match project.workflows().get(&args.target) {
+        Some(workflow) => AgentRun::pin_workflow(&project, workflow, model)?,
+        None => {
+            let agent = project.agent(&args.target)?;
+            (AgentRun::pin(&project, &agent, model)?, agent.warnings)
+        }
+    };
+    for warning in project.warnings().iter().chain(&warnings) {
         session.screen.say(&format!("warning: {warning}"));
     }
     let mut input = input(session, args, Takes::Text)?;
     if input.as_str().is_none_or(|text| text.trim().is_empty()) {
         return Err(Failure::usage(
-            format!("the agent `{}` needs an input", agent.name),
+            format!("`{}` needs an input", args.target),
             format!("abide run {} \"what it is to do\", or @file, or - for stdin", crate::shell::quote(&args.target)),
         ));
     }
@@ -114,7 +120,7 @@ async fn agents_run(session: &Session, args: &Args, agents: &Agents) -> Result<A
         Failure::new(ENVIRONMENT, "definition", format!("the agent cannot be recorded: {error}"), "")
     })?;
     consent::ask(session, agents, name, &definition, consent::About::Everything).await?;
-    Ok(Asked { workflow: workflow_name(&pinned.agent.name), input, definition })
+    Ok(Asked { workflow: pinned.work.workflow_name(), input, definition })
 }
 
 fn attachment(session: &Session, path: &std::path::Path) -> Result<Attachment, Failure> {

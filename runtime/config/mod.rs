@@ -5,7 +5,7 @@
 //! - `project`: everything together; `consent` what of it needs the user's consent, `trust` the record of that
 //! - `discover`: where files are; `error`: what is wrong with them, and how to mend it
 //! - `abide_toml`: the settings (`keys` documents them, `limits` is one of its tables), from which `models` and `servers` are made; `secrets` reads literals again
-//! - `agents`: finds agents; `agent_file` reads one (`front_matter`, `inline_servers`)
+//! - `workflows`: agents composed by a pattern; `agents`: finds agents; `agent_file` reads one (`front_matter`, `inline_servers`)
 //! - `node` and `parse`: TOML and YAML as values that know their lines
 //! - `input`: INPUT
 
@@ -28,8 +28,8 @@ mod project;
 mod secrets;
 mod servers;
 mod trust;
+mod workflows;
 
-pub use abide_toml::WorkflowDef;
 pub use agent_file::AgentDef;
 pub use consent::{ConsentKind, ConsentRequest, Consented};
 pub use discover::{Database, DatabaseSource, Env};
@@ -40,3 +40,4 @@ pub use node::{At, KeyDoc};
 pub use project::Project;
 pub use secrets::FileVars;
 pub use trust::TrustStore;
+pub use workflows::{Pattern, WorkflowDef};
