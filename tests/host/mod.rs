@@ -12,6 +12,7 @@ mod generations;
 mod limits;
 mod lines;
 mod owners;
+mod patterns;
 mod rig;
 mod vectors;
 mod waits;
