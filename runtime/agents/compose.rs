@@ -1,6 +1,7 @@
 //! From names in files to what a run pins: looks up everybody that a workflow names, down to the agents. It pins nothing itself.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use abide_llm::Agent;
 use abide_mcp::ServerConfig;
@@ -98,7 +99,11 @@ impl<'p> Composer<'p> {
         if let Some(def) = self.project.workflows().get(name) {
             return self.workflow(def);
         }
-        match self.project.agent(name) {
+        // A path is one from the project's root here: the table may be read from any folder below.
+        let is_path = name.contains(['/', '\\']) || Path::new(name).extension().is_some_and(|end| end == "md");
+        let target =
+            if is_path { self.project.root().join(name).to_string_lossy().into_owned() } else { name.to_owned() };
+        match self.project.agent(&target) {
             Ok(def) => self.agent(&def),
             Err(error @ ConfigError::NoSuchAgent { .. }) => Err(ConfigError::invalid(
                 &by.at,
