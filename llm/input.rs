@@ -12,7 +12,8 @@ pub struct Input {
     pub text: String,
     /// What is shown with it.
     pub attachments: Vec<Attachment>,
-    /// Texts that stand before it, as patterns tell them: each by itself, so that a journal holds once what is said again.
+    /// Texts that stand before it without anything in between, as patterns tell them. What somebody said is one of its own, word for word, so that
+    /// a journal holds it once however often it is told.
     pub(crate) context: Vec<String>,
 }
 
@@ -100,7 +101,8 @@ impl Input {
         let mut parts: Vec<Part> = self.attachments.into_iter().map(Part::from).collect();
         parts.extend(self.context.into_iter().map(Part::Text));
         if !self.text.is_empty() || parts.is_empty() {
-            parts.push(Part::Text(self.text));
+            let apart = parts.iter().any(|part| matches!(part, Part::Text(_)));
+            parts.push(Part::Text(if apart { format!("\n\n{}", self.text) } else { self.text }));
         }
         parts
     }
@@ -119,7 +121,7 @@ impl Input {
         if self.context.is_empty() {
             return self.text.clone();
         }
-        let mut all = self.context.join("\n\n");
+        let mut all = self.context.concat();
         if !self.text.is_empty() {
             all.push_str("\n\n");
             all.push_str(&self.text);

@@ -70,7 +70,7 @@ fn answer(stream: &TcpStream, script: Script) -> std::io::Result<()> {
 /// The instructions, or everything else in one text.
 fn said(body: &Value, instructions: bool) -> String {
     let text = |content: &Value| match content {
-        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join("\n\n"),
+        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().concat(),
         other => other.as_str().unwrap_or_default().to_owned(),
     };
     let messages = body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();

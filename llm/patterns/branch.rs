@@ -5,7 +5,7 @@ use std::sync::Arc;
 use abide_engine::{Ctx, Error, Result, terminal};
 
 use super::Work;
-use super::words::{failed, section};
+use super::words::section;
 use super::work::Tally;
 use crate::agent::Answer;
 use crate::agent_text::foreign;
@@ -21,12 +21,9 @@ pub struct Branch {
 }
 
 impl Branch {
-    /// As others are told of it: under its name.
-    pub(crate) fn section(&self) -> String {
-        match &self.result {
-            Ok(answer) => section(&self.name, &answer.text),
-            Err(error) => failed(&self.name, error),
-        }
+    /// As others are told of it: under this title.
+    pub(crate) fn section(&self, title: &str) -> [String; 2] {
+        section(title, self.result.as_ref().map(Answer::text))
     }
 }
 

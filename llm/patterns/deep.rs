@@ -232,8 +232,8 @@ impl Deep<'_> {
         let duty = format!("{PLAN}\n\nThe agents:\n{}", roster(workers));
         let mut asked = self.objective();
         if !self.state.done.is_empty() {
-            asked.context.push("What is done already:".to_owned());
-            asked.context.extend(self.state.done.iter().map(Done::brief));
+            asked.context.push("\n\nWhat is done already:".to_owned());
+            asked.context.extend(self.state.done.iter().flat_map(Done::brief));
         }
         asked.context.extend(self.state.facts_for(&self.input.text));
         "What is the plan?".clone_into(&mut asked.text);
@@ -254,7 +254,7 @@ impl Deep<'_> {
                 )));
             }
             corrections += 1;
-            asked.context.push(format!("This plan of yours cannot be used: {wrong}.\n\n{}", written(&plan)));
+            asked.context.push(format!("\n\nThis plan of yours cannot be used: {wrong}.\n\n{}", written(&plan)));
             "What is the plan, corrected?".clone_into(&mut asked.text);
         }
     }
@@ -284,7 +284,7 @@ impl Deep<'_> {
     /// What an agent is asked: its part, the results that it needs, and the facts that may help.
     fn asked(&self, need: &Need) -> Input {
         let mut asked = self.objective();
-        asked.context.extend(need.needs.iter().filter_map(|name| self.state.of(name)).map(Done::told));
+        asked.context.extend(need.needs.iter().filter_map(|name| self.state.of(name)).flat_map(Done::told));
         asked.context.extend(self.state.facts_for(&need.instruction));
         asked.text = format!("Your part of it, and nothing else:\n\n{}", need.instruction);
         asked
@@ -293,7 +293,7 @@ impl Deep<'_> {
     /// Keeps what the results from this one on have brought.
     async fn keep(&mut self, from: usize) -> Result<()> {
         let new: Vec<String> =
-            self.state.done.iter().skip(from).filter(|done| done.result.is_ok()).map(Done::told).collect();
+            self.state.done.iter().skip(from).filter(|done| done.result.is_ok()).flat_map(Done::told).collect();
         if new.is_empty() {
             return Ok(());
         }
@@ -320,9 +320,9 @@ impl Deep<'_> {
 
     async fn conclude(&mut self, agent: &Agent, duty: &str, note: Option<String>) -> Result<Answer> {
         let mut asked = self.objective();
-        asked.context.extend(self.state.done.iter().map(Done::told));
+        asked.context.extend(self.state.done.iter().flat_map(Done::told));
         asked.context.extend(self.state.facts_for(&self.input.text));
-        asked.context.extend(note.map(|note| format!("(No more work is done: {note}.)")));
+        asked.context.extend(note.map(|note| format!("\n\n(No more work is done: {note}.)")));
         "What is the answer?".clone_into(&mut asked.text);
         let answer = on_duty(agent, duty).run(self.ctx, asked).await?;
         self.state.tally.add(&answer);

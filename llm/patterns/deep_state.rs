@@ -6,7 +6,7 @@ use abide_engine::Error;
 use serde::{Deserialize, Serialize};
 
 use super::deep_plan::Need;
-use super::words::{cut, failed, section};
+use super::words::{cut, section};
 use super::work::Tally;
 use crate::agent::Answer;
 use crate::charge::Limit;
@@ -47,21 +47,19 @@ pub(crate) struct State {
 
 impl Done {
     /// As others are told of it.
-    pub(crate) fn told(&self) -> String {
+    pub(crate) fn told(&self) -> [String; 2] {
         let title = format!("{} ({})", self.need.name, self.need.agent);
-        match &self.result {
-            Ok(answer) => section(&title, &answer.text),
-            Err(error) => failed(&title, error),
-        }
+        section(&title, self.result.as_ref().map(Answer::text))
     }
 
     /// As the planner is told of it, who sees many.
-    pub(crate) fn brief(&self) -> String {
-        let told = self.told();
-        match told.char_indices().nth(BRIEF) {
+    pub(crate) fn brief(&self) -> [String; 2] {
+        let [title, told] = self.told();
+        let brief = match told.char_indices().nth(BRIEF) {
             None => told,
             Some((end, _)) => format!("{} [...]", told.get(..end).unwrap_or_default()),
-        }
+        };
+        [title, brief]
     }
 }
 
@@ -102,7 +100,7 @@ impl State {
         ranked.sort_by(|(a, one), (b, other)| b.cmp(a).then(other.confidence.total_cmp(&one.confidence)));
         let lines = ranked.iter().take(FACTS).map(|(_, fact)| format!("- {}: {}", fact.topic, fact.said));
         let lines: Vec<String> = lines.collect();
-        (!lines.is_empty()).then(|| cut(&format!("Known so far:\n{}", lines.join("\n"))))
+        (!lines.is_empty()).then(|| cut(&format!("\n\nKnown so far:\n{}", lines.join("\n"))))
     }
 
     /// What of a budget is used to nine tenths, in words.
@@ -144,8 +142,8 @@ mod tests {
         state.learn(vec![fact("other", "the elbe flows NORTH ", 1.0), fact("none", " ", 1.0)]);
         assert_eq!(state.facts.len(), 2);
         let told = state.facts_for("Where does the Elbe go?").unwrap_or_default();
-        assert_eq!(told, "Known so far:\n- rivers: The Elbe flows north\n- moon: It is grey");
-        assert!(state.facts_for("nothing at all").unwrap_or_default().starts_with("Known so far:\n- moon"));
+        assert_eq!(told, "\n\nKnown so far:\n- rivers: The Elbe flows north\n- moon: It is grey");
+        assert!(state.facts_for("nothing at all").unwrap_or_default().contains("Known so far:\n- moon"));
         assert_eq!(State::default().facts_for("x"), None);
     }
 

@@ -142,8 +142,10 @@ impl EvaluatorOptimizer {
             text: "Rate this answer.".to_owned(),
             attachments: input.attachments.clone(),
             context: vec![
-                format!("What was asked for:\n\n{}", input.text),
-                format!("The answer:\n\n{}", cut(&draft.text)),
+                "What was asked for:\n\n".to_owned(),
+                input.whole(),
+                "\n\nThe answer:\n\n".to_owned(),
+                cut(&draft.text),
             ],
         };
         let (scale, duty) = self.at_least.asked();
@@ -220,9 +222,10 @@ fn refined(input: &Input, draft: &Answer, feedback: &str) -> Input {
         text: "Answer again as a whole, better by what was said of your last answer.".to_owned(),
         attachments: input.attachments.clone(),
         context: vec![
-            input.text.clone(),
-            format!("Your last answer:\n\n{}", cut(&draft.text)),
-            format!("What was said of it:\n\n{feedback}"),
+            input.whole(),
+            "\n\nYour last answer:\n\n".to_owned(),
+            cut(&draft.text),
+            format!("\n\nWhat was said of it:\n\n{feedback}"),
         ],
     }
 }

@@ -146,12 +146,10 @@ impl Orchestrator {
             let steps = if self.planning == Planning::Full { plan.steps.len() } else { 1 };
             for step in plan.steps.iter().take(steps) {
                 let branches = self.carry_out(&ctx, &input, &done, step, &mut tally).await?;
-                done.extend(
-                    step.assignments
-                        .iter()
-                        .zip(&branches)
-                        .map(|(one, branch)| format!("{}\n\nIt was asked: {}", branch.section(), one.instruction)),
-                );
+                let told = step.assignments.iter().zip(&branches).flat_map(|(one, branch)| {
+                    branch.section(&format!("{} was asked: {}", branch.name, one.instruction))
+                });
+                done.extend(told);
                 if branches.iter().all(|branch| branch.result.is_err()) {
                     // What follows would stand on nothing: the planner hears of it first.
                     break;
@@ -173,7 +171,7 @@ impl Orchestrator {
         let shape = || Plan::shape(&self.workers);
         let plan: Plan = verdict(&self.planner, ctx, &duty, shape(), asked.clone(), tally).await?;
         let Err(why) = plan.check(&self.workers) else { return Ok(plan) };
-        asked.context.push(format!("This plan of yours cannot be used: {why}.\n\n{}", written(&plan)));
+        asked.context.push(format!("\n\nThis plan of yours cannot be used: {why}.\n\n{}", written(&plan)));
         "What is the plan, corrected?".clone_into(&mut asked.text);
         let plan: Plan = verdict(&self.planner, ctx, &duty, shape(), asked, tally).await?;
         match plan.check(&self.workers) {
@@ -238,9 +236,9 @@ pub(crate) fn bare(agent: &Agent) -> Agent {
 
 /// The objective and what is done already, each a text of its own, so that what was said before is not kept again.
 pub(crate) fn objective(input: &Input, done: &[String]) -> Input {
-    let mut context = vec![format!("The objective:\n\n{}", input.text)];
+    let mut context = vec!["The objective:\n\n".to_owned(), input.whole()];
     if !done.is_empty() {
-        context.push("What is done already:".to_owned());
+        context.push("\n\nWhat is done already:".to_owned());
         context.extend_from_slice(done);
     }
     Input { text: String::new(), attachments: input.attachments.clone(), context }

@@ -121,6 +121,21 @@ fn a_worker_that_fails_is_told_to_the_planner() {
 }
 
 #[test]
+fn what_was_said_is_in_the_journal_once_however_often_it_is_told() {
+    let played = crash_everywhere(orchestrator(), "the goal", |asked| {
+        let told = asked.said.matches("long words").count();
+        if asked.system.contains("You plan how") {
+            let again = plan(&[step(&[("researcher", "go on")])]);
+            return gives(&if told < 300 { again } else { complete() });
+        }
+        says(&format!("heard {told} {}", "long words ".repeat(100)))
+    });
+    let journal = played.rows.concat();
+    let said = |n: usize| journal.matches(&format!("heard {n} {}", "long words ".repeat(100))).count();
+    assert_eq!([said(0), said(100), said(200)], [1, 1, 1], "the answer itself, and nothing of those who were told");
+}
+
+#[test]
 fn an_orchestrator_without_workers_is_a_configuration_error() {
     let error = play(Orchestrator::new(agent("planner")), |_| complete()).answer.unwrap_err();
     assert!(error.message().contains("`orchestrator` has no workers"), "{error}");

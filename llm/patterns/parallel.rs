@@ -146,13 +146,14 @@ impl Work for Parallel {
 
 /// All answers below each other.
 pub(crate) fn sections(branches: &[Branch]) -> String {
-    branches.iter().map(Branch::section).collect::<Vec<_>>().join("\n\n")
+    let all: Vec<String> = branches.iter().flat_map(|branch| branch.section(&branch.name)).collect();
+    all.concat().trim_start().to_owned()
 }
 
 /// What the one who brings them together is asked.
 fn gathered(input: &Input, branches: &[Branch]) -> Input {
-    let mut context = vec![format!("Several were asked this:\n\n{}", input.text), "They answered:".to_owned()];
-    context.extend(branches.iter().map(Branch::section));
+    let mut context = vec!["Several were asked this:\n\n".to_owned(), input.whole(), "\n\nThey answered:".to_owned()];
+    context.extend(branches.iter().flat_map(|branch| branch.section(&branch.name)));
     Input {
         text: "Bring their answers together to one answer to the question. Where one failed, do without it.".to_owned(),
         attachments: input.attachments.clone(),

@@ -37,7 +37,8 @@ pub(crate) struct Played {
     pub(crate) asked: Vec<Asked>,
     /// The steps that ran.
     pub(crate) ran: Vec<String>,
-    rows: Vec<String>,
+    /// The journal.
+    pub(crate) rows: Vec<String>,
 }
 
 /// An agent whose model is the test's.
@@ -223,9 +224,7 @@ fn machine(workflow: &WorkflowFn, resources: &Resources) -> Machine {
 impl Asked {
     fn of(body: Value) -> Self {
         let text = |content: &Value| match content {
-            Value::Array(parts) => {
-                parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join("\n\n")
-            }
+            Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().concat(),
             other => other.as_str().unwrap_or_default().to_owned(),
         };
         let messages = body["messages"].as_array().cloned().unwrap_or_default();

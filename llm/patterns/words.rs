@@ -11,14 +11,13 @@ use crate::agent_text::foreign;
 /// The most characters of one result that others are told of.
 const RESULT: usize = 20_000;
 
-/// A text under a heading.
-pub(crate) fn section(title: &str, text: &str) -> String {
-    format!("## {title}\n\n{}", cut(text))
-}
-
-/// That something failed, in the place of what it would have said.
-pub(crate) fn failed(title: &str, error: &Error) -> String {
-    format!("## {title}\n\n(failed: {})", foreign(error.message()))
+/// A heading, and what was said, or that it failed: apart, so that what was said stands there word for word.
+pub(crate) fn section(title: &str, said: Result<&str, &Error>) -> [String; 2] {
+    let said = match said {
+        Ok(text) => cut(text),
+        Err(error) => format!("(failed: {})", foreign(error.message())),
+    };
+    [format!("\n\n## {title}\n\n"), said]
 }
 
 /// At most so much of a result that a conversation of several can hold it.

@@ -17,7 +17,7 @@ pub fn says(text: &str) -> Say {
 /// Instructions, and all that was said after them.
 pub fn heard(asked: &Asked) -> (String, String) {
     let text = |content: &Value| match content {
-        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join("\n\n"),
+        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().concat(),
         other => other.as_str().unwrap_or_default().to_owned(),
     };
     let messages = asked.body["messages"].as_array().unwrap();
