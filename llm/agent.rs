@@ -8,12 +8,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::agent_loop::converse;
+use crate::ask_person::AskPerson;
 use crate::charge::Limit;
+use crate::function::ToolFunction;
+use crate::hooks::Hooks;
 use crate::http::Client;
 use crate::input::Input;
+use crate::memory::Remembers;
 use crate::model::ModelConfig;
 use crate::redact::Redactor;
 use crate::secret::Vars;
+use crate::skill::Skill;
 use crate::tools::Tools;
 use crate::wire::{Output, Stop, ToolChoice, Usage};
 
@@ -91,6 +96,24 @@ pub struct Agent {
     /// How often one call is made with nothing new in between; after that the model is told instead.
     #[serde(default = "identical_calls")]
     pub identical_calls: u32,
+    /// Are its instructions a template over its input?
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub template: bool,
+    /// The skills that it may load.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skills: Vec<Arc<Skill>>,
+    /// The conversation of earlier runs that it goes on with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Remembers>,
+    /// May it ask a person?
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask_person: Option<AskPerson>,
+    /// Functions of the program that it may call.
+    #[serde(skip)]
+    pub functions: Vec<ToolFunction>,
+    /// Code around its calls of tools.
+    #[serde(skip)]
+    pub hooks: Hooks,
 }
 
 /// What an agent came to.
@@ -156,6 +179,12 @@ impl Agent {
             run_budget: Limit::default(),
             priority: 0,
             tool_choice: ToolChoice::Auto,
+            template: false,
+            skills: Vec::new(),
+            memory: None,
+            ask_person: None,
+            functions: Vec::new(),
+            hooks: Hooks::default(),
         }
     }
 
@@ -302,6 +331,11 @@ fn is_zero(n: &i32) -> bool {
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_auto(choice: &ToolChoice) -> bool {
     *choice == ToolChoice::Auto
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 fn max_turns() -> u32 {

@@ -19,9 +19,13 @@ use crate::agent_text::{Sessions, Told, foreign};
 use crate::ask::Models;
 use crate::charge;
 use crate::input::Input;
+use crate::memory;
 use crate::model::ModelConfig;
 use crate::observe;
+use crate::own_tools::{OwnTools, Place};
+use crate::skill;
 use crate::structured;
+use crate::template;
 use crate::tools::{Policy, ToolCall, ToolSpec};
 use crate::wire::{Output, Prompt, Reply, Stop, ToolChoice, ToolDecl, Turn};
 
@@ -33,21 +37,36 @@ struct Conversation<'a> {
     ctx: &'a Ctx,
     agent: &'a Agent,
     host: Arc<AgentHost>,
+    own: OwnTools<'a>,
 }
 
 /// Runs the agent on `input`, in the scope of `ctx`.
 pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: Input) -> Result<Answer> {
-    Ok(talk(agent, ctx, vec![Turn::User(input.parts())], &Exits::default()).await?.answer)
+    let turns = vec![Turn::User(input.clone().parts())];
+    let begin = Begin { instructions: &template::filled(agent, &input)?, turns, recalls: true };
+    let answer = talk(agent, ctx, begin, &Exits::default()).await?.answer;
+    memory::remember(ctx, agent, &input, &answer).await?;
+    Ok(answer)
+}
+
+/// What a conversation begins with.
+pub(crate) struct Begin<'a> {
+    pub(crate) instructions: &'a str,
+    pub(crate) turns: Vec<Turn>,
+    /// Does what the agent remembers stand before it?
+    pub(crate) recalls: bool,
 }
 
 /// Goes on with a conversation until the agent answers or takes one of the exits.
-pub(crate) async fn talk(agent: &Agent, ctx: &Ctx, turns: Vec<Turn>, exits: &Exits) -> Result<Talked> {
+pub(crate) async fn talk(agent: &Agent, ctx: &Ctx, begin: Begin<'_>, exits: &Exits) -> Result<Talked> {
     let filter = ToolFilter::new(agent.allow.as_deref(), &agent.deny)
         .map_err(|error| terminal(format!("agent `{}`: {error}", agent.name)))?;
-    let talk = Conversation { ctx, agent, host: host(agent, ctx)? };
+    let talk = Conversation { ctx, agent, host: host(agent, ctx)?, own: OwnTools::of(agent) };
     let mut models = Models::new(model(agent)?, talk.host.clone(), ctx);
-    let tools = filter.choose(talk.discover().await?);
-    let mut prompt = talk.prompt(turns, &tools, exits);
+    let tools = talk.own.before(filter.choose(talk.discover().await?))?;
+    let remembered = if begin.recalls { memory::recall(ctx, agent).await? } else { Vec::new() };
+    let mut prompt = talk.prompt(begin.instructions, begin.turns, &tools, exits);
+    prompt.turns.splice(..0, remembered);
     let expected = agent.expected();
     let mut sessions = Sessions::default();
     let mut limit = CallLimit::new(agent.calls_per_turn, agent.identical_calls);
@@ -56,7 +75,7 @@ pub(crate) async fn talk(agent: &Agent, ctx: &Ctx, turns: Vec<Turn>, exits: &Exi
         spent.turns += 1;
         let last = spent.turns >= agent.max_turns;
         if last {
-            conclude(&mut prompt);
+            conclude(&mut prompt, spent.turns > 1);
         }
         let (reply, model) = models.ask(ctx, agent, &mut prompt).await?;
         if prompt.tool_choice == ToolChoice::Required {
@@ -163,15 +182,16 @@ impl Conversation<'_> {
         charge::cost(model, vars, &reply.usage, served, charge::now_ms(self.ctx)).unwrap_or(0)
     }
 
-    fn prompt(&self, turns: Vec<Turn>, tools: &[ToolSpec], exits: &Exits) -> Prompt {
-        let instructions = self.agent.instructions.trim();
+    fn prompt(&self, instructions: &str, turns: Vec<Turn>, tools: &[ToolSpec], exits: &Exits) -> Prompt {
+        let said = Some(instructions.trim()).filter(|said| !said.is_empty()).map(str::to_owned);
+        let system: Vec<String> = said.into_iter().chain(skill::listing(&self.agent.skills)).collect();
         let decl = |spec: &ToolSpec| ToolDecl {
             name: spec.name.clone(),
             description: spec.description.clone(),
             input_schema: spec.input_schema.clone(),
         };
         Prompt {
-            system: (!instructions.is_empty()).then(|| instructions.to_owned()),
+            system: (!system.is_empty()).then(|| system.join("\n\n")),
             turns,
             output: self.agent.output.clone(),
             tools: tools.iter().map(decl).chain(exits.tools()).collect(),
@@ -192,6 +212,11 @@ impl Conversation<'_> {
             Plan::Tell(text) => return Ok(Told::error(&text)),
             Plan::Call(spec, call) => (spec, call),
         };
+        let place = Place { ctx: self.ctx, host: &self.host, index };
+        let call = match self.agent.hooks.before(&place, spec, call).await? {
+            Ok(call) => call,
+            Err(told) => return Ok(Told::error(&told)),
+        };
         if spec.policy == Policy::Ask {
             let asked = self.ctx.signal::<Approval>(format!("{}.approval", spec.name));
             let approval = asked.ask(Wait::Approval, &call).key(index).await?;
@@ -202,9 +227,16 @@ impl Conversation<'_> {
                 return Ok(Told::error(&text));
             }
         }
-        let server = call.server.clone();
-        match self.call(index, spec, call).await {
-            Ok(result) => Ok(Told::of_result(&server, &result, self.agent.max_result_chars)),
+        let (server, made) = (call.server.clone(), call.clone());
+        let result = match self.own.find(&spec.name) {
+            Some(own) => own.call(self.agent, &place, call).await,
+            None => self.call(index, spec, call).await,
+        };
+        match result {
+            Ok(result) => Ok(match self.agent.hooks.after(&place, spec, made, result).await? {
+                Ok(result) => Told::of_result(&server, &result, self.agent.max_result_chars),
+                Err(told) => Told::error(&told),
+            }),
             Err(error) if error.is_cancelled() => Err(error),
             Err(error) => Ok(Told::error(&format!("the tool failed: {}", foreign(error.message())))),
         }

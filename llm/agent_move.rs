@@ -28,10 +28,11 @@ pub(crate) enum Plan<'t> {
     Call(&'t ToolSpec, ToolCall),
 }
 
-/// Prepares the prompt for the model's last turn. The tools stay: a wire knows whether it may leave them out.
-pub(crate) fn conclude(prompt: &mut Prompt) {
+/// Prepares the prompt for the model's last turn; `has_spoken` says that it is not its first. The tools stay: a wire knows whether it may
+/// leave them out.
+pub(crate) fn conclude(prompt: &mut Prompt, has_spoken: bool) {
     prompt.tool_choice = ToolChoice::None;
-    if prompt.turns.len() > 1 {
+    if has_spoken {
         prompt.turns.push(CONCLUDE.into());
     }
 }
@@ -214,10 +215,10 @@ mod tests {
     #[test]
     fn only_who_has_spoken_is_told_to_conclude() {
         let mut prompt = Prompt { turns: vec!["Hi".into()], ..Prompt::default() };
-        conclude(&mut prompt);
+        conclude(&mut prompt, false);
         assert_eq!((prompt.turns.len(), prompt.tool_choice), (1, ToolChoice::None));
         prompt.turns.push(reply("Hm", Stop::ToolUse, &[]).into_turn(&ModelConfig::new(Provider::Openai, "m")));
-        conclude(&mut prompt);
+        conclude(&mut prompt, true);
         assert_eq!(prompt.turns.last(), Some(&CONCLUDE.into()));
     }
 }

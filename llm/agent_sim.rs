@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use abide_engine::event::{Json, Outcome, json as raw};
 use abide_engine::{
-    Attempt, AttemptFuture, Completion, Effect, Error, Machine, Open, OpenWhat, Resources, Row, Seed, Wait, WorkflowFn,
-    workflow,
+    Attempt, AttemptFuture, Completion, Effect, Error, ErrorKind, Machine, Open, OpenWhat, Resources, Row, Seed,
+    WorkflowFn, workflow,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,12 +20,15 @@ use crate::*;
 #[derive(Clone)]
 pub(super) struct Script {
     pub(super) agent: Agent,
+    pub(super) input: &'static str,
     pub(super) replies: Vec<Value>,
     pub(super) tools: Vec<ToolSpec>,
     /// What a tool answers, by its own name; `ok` without an entry.
     pub(super) results: BTreeMap<&'static str, Result<Value, Error>>,
-    /// What a person says, by the id of the question.
+    /// What a person says, by the id of the question. One that may time out and is not here does so when nothing else can move.
     pub(super) approvals: BTreeMap<&'static str, Value>,
+    /// What the conversation of every name was before.
+    pub(super) remembered: Vec<Exchange>,
     /// Completes what was asked last first.
     pub(super) last_first: bool,
     /// Cancels the run when nothing else can move.
@@ -38,6 +41,8 @@ pub(super) struct Seen {
     /// Idempotency key and body of each request to the model.
     pub(super) asked: Vec<(String, Value)>,
     pub(super) calls: Vec<(ToolCall, BTreeMap<String, Value>)>,
+    /// What was to be remembered: the conversation, the key, what was said.
+    pub(super) added: Vec<(String, String, Exchange)>,
 }
 
 pub(super) struct Sim {
@@ -69,6 +74,24 @@ impl Tools for Table {
         let result = self.results.get(call.tool.as_str()).cloned().unwrap_or_else(|| Ok(result("ok")));
         self.seen.lock().unwrap().calls.push((call, meta));
         Box::pin(async move { result })
+    }
+}
+
+struct Kept {
+    before: Vec<Exchange>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Memory for Kept {
+    fn recall(&self, _: String, most: u32) -> BoxFuture<Result<Vec<Exchange>, Error>> {
+        let from = self.before.len().saturating_sub(most as usize);
+        let last = self.before[from..].to_vec();
+        Box::pin(async move { Ok(last) })
+    }
+
+    fn remember(&self, name: String, key: Arc<str>, exchange: Exchange) -> BoxFuture<Result<(), Error>> {
+        self.seen.lock().unwrap().added.push((name, key.to_string(), exchange));
+        Box::pin(async { Ok(()) })
     }
 }
 
@@ -115,10 +138,12 @@ impl Script {
     pub(super) fn new(tools: Vec<ToolSpec>, replies: Vec<Value>) -> Self {
         Self {
             agent: Agent::new("researcher").instructions("Be brief.").servers(["fs", "memory"]),
+            input: "Question?",
             replies,
             tools,
             results: BTreeMap::new(),
             approvals: BTreeMap::new(),
+            remembered: Vec::new(),
             last_first: false,
             cancel: false,
         }
@@ -149,9 +174,11 @@ impl Sim {
             vars: Arc::new(EnvVars),
             redactor: Redactor::default(),
         };
-        let resources = Resources::default().with(Arc::new(host));
+        let kept = Kept { before: script.remembered.clone(), seen: seen.clone() };
+        let resources = Resources::default().with(Arc::new(host)).with(Arc::new(Memories(Arc::new(kept))));
         let model = script.agent.model.clone().unwrap_or_else(|| ModelConfig::new(Provider::Openai, "m"));
         let agent = script.agent.clone().model(ModelConfig { base_url: Some(base_url), ..model });
+        let input = script.input;
         let workflow = workflow(move |ctx: abide_engine::Ctx, input: String| {
             let agent = agent.clone();
             async move { agent.run(&ctx, input).await }
@@ -168,7 +195,7 @@ impl Sim {
             ran: Vec::new(),
             seen,
         };
-        sim.machine.start("w", Seed { nonce: [3; 16], generation: 0 }, raw("Question?").unwrap(), sim.clock).unwrap();
+        sim.machine.start("w", Seed { nonce: [3; 16], generation: 0 }, raw(input).unwrap(), sim.clock).unwrap();
         sim.commit();
         sim
     }
@@ -183,6 +210,14 @@ impl Sim {
         self.machine = machine(&self.workflow, &self.resources);
         for row in &self.rows {
             self.machine.replay(serde_json::from_str::<Row>(row).unwrap()).unwrap();
+        }
+    }
+
+    /// To the end, with a crash after every row.
+    pub(super) fn run_crashing(&mut self) {
+        while self.machine.outcome().is_none() {
+            self.crash();
+            assert!(self.advance(), "stuck: {:#?}", self.rows);
         }
     }
 
@@ -211,10 +246,13 @@ impl Sim {
             open.reverse();
         }
         // People first: what they allow starts while other questions are open.
-        let answered = open.iter().find_map(|Open { id, .. }| Some((id, self.script.approvals.get(id.as_str())?)));
-        if let Some((id, said)) = answered {
-            return Some(Completion::Signal { wait: Wait::Approval, name: id.to_string(), value: raw(said).unwrap() });
+        for Open { id, what } in &open {
+            if let (OpenWhat::Signal { wait, .. }, Some(said)) = (what, self.script.approvals.get(id.as_str())) {
+                return Some(Completion::Signal { wait: *wait, name: id.to_string(), value: raw(said).unwrap() });
+            }
         }
+        let due = |what: &OpenWhat| matches!(what, OpenWhat::Signal { due: Some(_), .. });
+        let late = open.iter().find(|one| due(&one.what)).map(|one| one.id.clone());
         for Open { id, what } in open {
             if let OpenWhat::Step(step) = what {
                 self.ran.push(id.to_string());
@@ -225,6 +263,9 @@ impl Sim {
                     Err(error) => Completion::Failed { id, error },
                 });
             }
+        }
+        if let Some(id) = late {
+            return Some(Completion::Failed { id, error: Error::new(ErrorKind::TimedOut, "too late") });
         }
         self.script.cancel.then_some(Completion::Cancel)
     }

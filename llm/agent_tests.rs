@@ -2,6 +2,10 @@
 //! loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "agent_more_tests.rs"]
+mod more;
+#[path = "own_tools_tests.rs"]
+mod own_tools;
 #[path = "agent_sim.rs"]
 mod sim;
 

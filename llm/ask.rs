@@ -13,10 +13,11 @@ use tracing::Instrument as _;
 use crate::agent::{Agent, AgentHost};
 use crate::call::{CallOptions, Seen};
 use crate::charge::{OUTPUT, Payer, Shown, admission, input_tokens, now_ms, of_reply, service};
+use crate::context::Context;
 use crate::model::ModelConfig;
 use crate::observe;
 use crate::stream::Delta;
-use crate::wire::{self, Prompt, Reply};
+use crate::wire::{self, Prompt, Reply, Usage};
 
 /// Attempts at a model that has fallbacks; one that has none is asked for as long as it takes.
 const ATTEMPTS: u32 = 3;
@@ -25,15 +26,28 @@ const ATTEMPTS: u32 = 3;
 pub(crate) struct Models {
     all: Vec<Arc<ModelConfig>>,
     at: usize,
-    shown: Shown,
+    pub(crate) shown: Shown,
+    pub(crate) context: Context,
     host: Arc<AgentHost>,
     learn: Option<Arc<Learn>>,
+}
+
+/// One question.
+pub(crate) struct Question<'a> {
+    /// The step's name.
+    pub(crate) name: &'static str,
+    pub(crate) model: &'a Arc<ModelConfig>,
+    /// The most tokens that it comes to.
+    pub(crate) input: u64,
+    /// There is nobody else to ask.
+    pub(crate) last: bool,
 }
 
 impl Models {
     pub(crate) fn new(model: &ModelConfig, host: Arc<AgentHost>, ctx: &Ctx) -> Self {
         let all = std::iter::once(model).chain(&model.fallback);
-        Self { all: all.cloned().map(Arc::new).collect(), at: 0, shown: Shown::default(), host, learn: ctx.resource() }
+        let all = all.cloned().map(Arc::new).collect();
+        Self { all, at: 0, shown: Shown::default(), context: Context::default(), host, learn: ctx.resource() }
     }
 
     /// The model that is asked now.
@@ -48,6 +62,7 @@ impl Models {
         agent: &Agent,
         prompt: &mut Prompt,
     ) -> Result<(Reply, Arc<ModelConfig>)> {
+        let mut beside = Usage::default();
         loop {
             let model = self.current()?;
             let last = self.at + 1 >= self.all.len();
@@ -55,13 +70,16 @@ impl Models {
             // A budget holds only over an answer that has an end.
             let bounded = !(agent.budget.is_none() && agent.run_budget.is_none());
             prompt.max_tokens = model.max_tokens.or_else(|| bounded.then_some(OUTPUT));
+            beside += self.make_room(ctx, agent, &model, prompt, last).await?;
             let body = wire::request(&model, prompt)?;
             let (bytes, input) = input_tokens(&body, self.shown);
-            match self.step(ctx, agent, &model, body, input, last).await {
+            let question = Question { name: "llm", model: &model, input, last };
+            match self.step(ctx, agent, &question, body).await {
                 Ok(answer) => {
-                    let reply = wire::parse(model.provider, &answer).map_err(terminal)?;
+                    let mut reply = wire::parse(model.provider, &answer).map_err(terminal)?;
                     let tokens = reply.usage.input_tokens;
                     self.shown = if tokens == 0 { Shown::default() } else { Shown { bytes, tokens } };
+                    reply.usage += beside;
                     return Ok((reply, model));
                 }
                 Err(error) if last || error.is_cancelled() => return Err(error),
@@ -71,15 +89,9 @@ impl Models {
         }
     }
 
-    async fn step(
-        &self,
-        ctx: &Ctx,
-        agent: &Agent,
-        model: &Arc<ModelConfig>,
-        body: Value,
-        input: u64,
-        last: bool,
-    ) -> Result<Value> {
+    /// One question as a step: the answer's body.
+    pub(crate) async fn step(&self, ctx: &Ctx, agent: &Agent, question: &Question<'_>, body: Value) -> Result<Value> {
+        let Question { name, model, input, last } = *question;
         let (host, asked, learn) = (self.host.clone(), model.clone(), self.learn.clone());
         let (run, spender): (Arc<str>, Arc<str>) = (ctx.run_id().into(), agent.name.as_str().into());
         let call = move |body: Value| {
@@ -104,7 +116,7 @@ impl Models {
         let vars = self.host.vars.as_ref();
         let admission = admission(&Payer::agent(agent), model, vars, (input, output), of_reply, now_ms(ctx));
         let retry = if last { Retry::forever() } else { Retry::attempts(ATTEMPTS) };
-        let step = ctx.step("llm", body, call).kind(StepKind::Llm).effect(Effect::Idempotent);
+        let step = ctx.step(name, body, call).kind(StepKind::Llm).effect(Effect::Idempotent);
         step.retry(retry).admission(admission).await
     }
 }

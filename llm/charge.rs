@@ -63,10 +63,20 @@ pub(crate) struct Shown {
 /// The most tokens that a request can come to: what the last one is known to have been, and of the rest a token for every two bytes, which no
 /// tokenizer in use exceeds by much for any language.
 pub(crate) fn input_tokens(body: &Value, shown: Shown) -> (u64, u64) {
+    let bytes = weight(body);
+    (bytes, shown.tokens.saturating_add(bytes.saturating_sub(shown.bytes).div_ceil(2)))
+}
+
+/// The tokens that a request probably comes to: of what is new, one for every three bytes.
+pub(crate) fn likely_tokens(body: &Value, shown: Shown) -> u64 {
+    shown.tokens.saturating_add(weight(body).saturating_sub(shown.bytes).div_ceil(3))
+}
+
+/// Bytes of what is said in it, with so many for what is not said in words as that comes to.
+pub(crate) fn weight(body: &Value) -> u64 {
     let (mut bytes, mut media) = (0, 0);
     weigh(body, &mut bytes, &mut media);
-    let bytes = bytes + media * MEDIA_TOKENS * 2;
-    (bytes, shown.tokens.saturating_add(bytes.saturating_sub(shown.bytes).div_ceil(2)))
+    bytes + media * MEDIA_TOKENS * 2
 }
 
 fn weigh(value: &Value, bytes: &mut u64, media: &mut u64) {

@@ -14,8 +14,10 @@
 //!   what comes, `failure` says what it means if nothing whole does, `tls` makes the connections)
 //! - `call`: what goes with a call and who hears of it; `rate` reads what headers say of a provider's limits
 //! - [`observe`]: spans under the names of OpenTelemetry
-//! - `tools`: what an agent needs of whoever runs its tools
-//! - `input`: what an agent is asked; `vectors`: texts to vectors as steps
+//! - `tools`: what an agent needs of whoever runs its tools; `own_tools`: those that it has of its own (`function`: functions of the
+//!   program, `ask_person`: asking a person, `skill`: instructions loaded on demand); `hooks`: code around calls
+//! - `input`: what an agent is asked; `template`: instructions filled in from it; `memory`: conversations that live across runs;
+//!   `context`: what is summarized before a model's window is full; `vectors`: texts to vectors as steps
 //! - `agent`: an agent as plain data and its answer; `agent_loop` turns it into steps (`ask` puts one question to a
 //!   model and its fallbacks), by the pure rules of `agent_filter`
 //!   (which tools it sees), `agent_move` (what follows a reply), `agent_text` (what the model is told of a result), `agent_exit` (what hands a conversation over) and
@@ -33,24 +35,32 @@ mod agent_loop;
 mod agent_move;
 mod agent_text;
 mod ask;
+mod ask_person;
 mod body;
 mod call;
 mod charge;
+mod context;
 mod errors;
 mod failure;
+mod function;
+mod hooks;
 mod http;
 mod input;
+mod memory;
 mod model;
 pub mod observe;
+mod own_tools;
 mod patterns;
 mod price;
 mod rate;
 mod reconcile;
 mod redact;
 mod secret;
+mod skill;
 mod stream;
 pub mod structured;
 mod target;
+mod template;
 mod tls;
 mod tools;
 mod vectors;
@@ -60,11 +70,15 @@ mod wire;
 pub use address::secret_in_address;
 pub use agent::{Agent, AgentHost, Answer, Approval};
 pub use agent_filter::{FilterError, ToolFilter};
+pub use ask_person::{AgentQuestion, AskPerson};
 pub use call::{CallOptions, Seen};
 pub use charge::Limit;
 pub use errors::{Headers, Refusal};
+pub use function::ToolFunction;
+pub use hooks::{Before, Hooks};
 pub use http::Client;
 pub use input::{Attachment, Input};
+pub use memory::{Exchange, Memories, Memory, Remembers};
 pub use model::{ModelConfig, Provider, Structured};
 pub use patterns::{
     Branch, Chain, Choice, DeepOrchestrator, EvaluatorOptimizer, Function, Grade, Intent, IntentClassifier, MapOver,
@@ -74,8 +88,11 @@ pub use price::{Price, nano_of_usd};
 pub use rate::RateLimits;
 pub use reconcile::Reconcile;
 pub use redact::Redactor;
+pub use schemars;
 pub use secret::{EnvVars, MissingVar, SecretRef, Vars, expand};
+pub use skill::Skill;
 pub use stream::Delta;
+pub use template::check_template;
 pub use tls::http_client;
 pub use tools::{BoxFuture, Policy, ToolCall, ToolSpec, Tools};
 pub use wire::embed;

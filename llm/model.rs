@@ -82,6 +82,10 @@ pub struct ModelConfig {
     /// The most tokens an answer may have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u32>,
+    /// The most tokens that a request and its answer may have together, the model's window: a conversation that nearly fills it is
+    /// summarized. Without it nobody watches that; [`ModelConfig::listed_context`] knows those of many models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_tokens: Option<u64>,
     /// The sampling temperature; the provider's default without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
@@ -136,6 +140,7 @@ impl ModelConfig {
             model: model.into(),
             api_key: None,
             max_tokens: None,
+            context_tokens: None,
             temperature: None,
             timeout_s: None,
             stream: Some(true),
@@ -204,6 +209,13 @@ impl ModelConfig {
         let url = expand(self.base_url_template(), vars).unwrap_or_default();
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
         Priced { own: self.price, model: self.model.clone(), url }.nano_usd(usage, None, now_ms)
+    }
+
+    /// The model's window in tokens as the table of `genai-prices` has it; `None` if it has none. A run that pins it is not concerned
+    /// with what a later table says.
+    pub fn listed_context(&self, vars: &dyn Vars) -> Option<u64> {
+        let url = expand(self.base_url_template(), vars).unwrap_or_default();
+        Priced { own: None, model: self.model.clone(), url }.context_tokens()
     }
 
     /// Milliseconds that a call waits at most before a fallback is asked; `None` if there is none.

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use genai_prices::{PriceRequest, UsageKey};
+use genai_prices::{Calculator, PriceRequest, UsageKey};
 use serde::{Deserialize, Serialize};
 
 use crate::wire::Usage;
@@ -58,6 +58,17 @@ impl Priced {
             return Some(own.nano_usd(usage));
         }
         served.and_then(|model| self.listed(model, usage, at_ms)).or_else(|| self.listed(&self.model, usage, at_ms))
+    }
+
+    /// The model's window, as far as the table knows it.
+    pub(crate) fn context_tokens(&self) -> Option<u64> {
+        let mut usage = genai_prices::Usage::new();
+        usage.insert(UsageKey::INPUT_TOKENS, 1.0);
+        let request = PriceRequest::new(&self.model, &usage).with_provider_api_url(&self.url);
+        let found = genai_prices::calculate(&request).ok()?;
+        let provider = Calculator::bundled().find_provider(Some(&found.provider_id), None).ok()??;
+        let model = provider.models().find(|model| model.id() == found.model_id)?;
+        model.context_window().filter(|tokens| *tokens > 0)
     }
 
     fn listed(&self, model: &str, usage: &Usage, at_ms: i64) -> Option<u64> {
@@ -124,6 +135,9 @@ mod tests {
         ] {
             assert_eq!(unknown.nano_usd(&million, None, AT_MS), None, "{unknown:?}");
         }
+        let window = known.context_tokens();
+        assert!(window.is_some_and(|tokens| tokens >= 200_000), "{window:?}");
+        assert_eq!(priced("http://127.0.0.1:9/v1", "gpt-5").context_tokens(), None);
         let own = Priced { own: Some(Price { input: 1.0, output: 1.0, cache_read: None, cache_write: None }), ..known };
         assert_eq!(own.nano_usd(&million, None, AT_MS), Some(1_000_000_000));
     }

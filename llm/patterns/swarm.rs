@@ -14,9 +14,10 @@ use super::words::names;
 use super::work::{Tally, Title};
 use crate::agent::{Agent, Answer, scope_name};
 use crate::agent_exit::{Exits, Left, Talked};
-use crate::agent_loop::talk;
+use crate::agent_loop::{Begin, talk};
 use crate::agent_text::foreign;
 use crate::input::Input;
+use crate::template;
 use crate::wire::{ToolDecl, Turn};
 
 /// Handovers when nothing is said.
@@ -146,8 +147,11 @@ impl Swarm {
             };
             let others = tools.iter().enumerate().filter(|(n, _)| *n != at).map(|(_, tool)| tool.clone());
             let exits = Exits::new(others.chain([done()]).collect());
-            let part =
-                ctx.scope(scope_name(&agent.name), move |ctx| async move { talk(&agent, &ctx, turns, &exits).await });
+            let instructions = template::filled(&agent, &input)?.into_owned();
+            let part = ctx.scope(scope_name(&agent.name), move |ctx| async move {
+                let begin = Begin { instructions: &instructions, turns, recalls: false };
+                talk(&agent, &ctx, begin, &exits).await
+            });
             let Talked { answer, left, turns: said } = part.await?;
             tally.add(&answer);
             turns = said;

@@ -42,7 +42,7 @@ impl<'p> Composer<'p> {
         let mut agent = Agent::new(&def.name)
             .description(&def.description)
             .instructions(&def.instructions)
-            .model(project.model_named(self.model.or(def.model.as_deref()))?)
+            .model(project.model_of(def, self.model)?)
             .servers(servers.iter().map(|server| server.name.clone()))
             .deny(def.disallowed.iter().cloned());
         agent.allow.clone_from(&def.tools);
@@ -51,6 +51,7 @@ impl<'p> Composer<'p> {
         (agent.calls_per_turn, agent.identical_calls) = (limits.calls_per_turn, limits.identical_calls);
         (agent.budget, agent.run_budget, agent.priority) = (def.budget, project.budget(), def.priority);
         agent.tool_choice = def.tool_choice;
+        let agent = project.equip(agent, def)?;
         project.check_prices(&agent)?;
         self.add_servers(def, servers)?;
         self.consent(project.consent_requests_for(def, self.model)?);

@@ -81,7 +81,7 @@ impl AgentRun {
     pub fn definition(&self, root: &Path, redactor: &Redactor) -> Result<Definition, serde_json::Error> {
         let mut written = self.clone();
         written.work.edit(&mut |agent| {
-            agent.instructions = redactor.hide(&agent.instructions).into_owned();
+            agent.hide_texts(redactor);
             agent.description = redactor.hide(&agent.description).into_owned();
         });
         let body = Some(serde_json::to_string(&written)?);

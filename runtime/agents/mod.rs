@@ -5,17 +5,20 @@
 //! - `definition`: what a run carries, so that `resume` needs nothing but the database
 //! - `hosts`: the factory of such runs, with the models, servers and secrets that they share in this process
 //! - `lend`: agents and patterns in Rust as workflows of a `Builder`
+//! - `memories`: conversations that live across runs, for every workflow of the database
 
 mod compose;
 mod composition;
 mod definition;
 mod hosts;
 mod lend;
+mod memories;
 
 pub use composition::{Composed, Composition};
 pub use definition::AgentRun;
 pub use hosts::Agents;
 pub use lend::model;
+pub(crate) use memories::lend;
 
 /// The name under which the factory is registered.
 pub const FACTORY: &str = "agent";

@@ -56,6 +56,10 @@ pub(crate) enum Verb {
     Replay(Replay),
     /// Watch an agent being killed and resumed, offline
     Demo(Demo),
+    /// Check all files, and say what would run
+    Check,
+    /// Print the JSON schema of abide.toml, for editors
+    Schema,
     /// Check database, configuration, models and servers
     Doctor,
     /// The demo's own MCP server

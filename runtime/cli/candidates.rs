@@ -4,6 +4,7 @@
 use abide_llm::ToolCall;
 
 use super::failure::{Failure, USAGE};
+use super::question::{in_short, question_of};
 use super::screen::short;
 use crate::report::Report;
 use crate::{HostError, StepReport};
@@ -148,6 +149,9 @@ pub(crate) fn describe(step: &StepReport, most: usize) -> String {
 /// What a step is about: a tool with its arguments, or its input.
 pub(crate) fn about(step: &StepReport) -> Option<String> {
     let input = step.input.as_ref()?.get();
+    if let Some(asked) = question_of(step) {
+        return Some(in_short(&asked));
+    }
     match serde_json::from_str::<ToolCall>(input) {
         Ok(call) => Some(format!("{} {} {}", call.server, call.tool, call.arguments)),
         Err(_) => Some(input.to_owned()),

@@ -5,17 +5,19 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use abide_engine::Wait;
-use abide_llm::Approval;
+use abide_llm::{AgentQuestion, Approval};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use serde_json::{Value, json};
 use tokio::sync::broadcast::Receiver;
 
 use super::args::Stay;
 use super::candidates::{Wants, about};
 use super::live::Live;
 use super::messages::answer_id;
-use super::screen::{Screen, put_question, yes_or_no};
+use super::question::{self, question_of};
+use super::screen::{Screen, put, put_question, yes_or_no};
 use super::session::Opened;
 use super::stop::Stop;
 use crate::{HostError, Progress, ProgressKind, Run, Settled, StepReport};
@@ -44,7 +46,7 @@ struct Flow {
     parked: bool,
     /// It was taken up again here, which is nothing to tell.
     taken_up: bool,
-    /// Approvals answered here; true once the run was taken up for the sake of one that it had parked without seeing.
+    /// Questions answered here; true once the run was taken up for the sake of one that it had parked without seeing.
     sent: HashMap<String, bool>,
 }
 
@@ -62,6 +64,8 @@ struct Drive<'a> {
     asking: Option<(usize, String)>,
     /// What is asked there, as it is shown.
     shown: Option<StepReport>,
+    /// The same, if an agent asks it in words.
+    words: Option<AgentQuestion>,
     /// Nobody answers any more.
     deaf: bool,
 }
@@ -86,6 +90,7 @@ pub(crate) async fn stay_with(
         questions: VecDeque::new(),
         asking: None,
         shown: None,
+        words: None,
         deaf: false,
     };
     for i in 0..drive.flows.len() {
@@ -114,7 +119,10 @@ pub(crate) async fn stay_with(
                 drive.event(&event).await;
             },
             said = screen.line(), if asks => drive.answered(said).await,
-            _ = second.tick() => drive.live.redraw(),
+            _ = second.tick() => {
+                drive.live.redraw();
+                drive.look_again().await;
+            },
         }
     }
     Driven::Over(drive.flows.into_iter().filter_map(|flow| flow.end).collect())
@@ -128,16 +136,15 @@ impl Drive<'_> {
         }
     }
 
-    fn can_answer(&self) -> bool {
-        self.stay.yes || (self.screen.interactive && !self.deaf)
+    /// Is there anybody to answer this step? `--yes` allows calls, and answers no other question.
+    fn can_answer(&self, step: &StepReport) -> bool {
+        (self.stay.yes && Wants::Approval.is(step)) || (self.screen.interactive && !self.deaf)
     }
 
     /// A run may have waited or asked before anybody listened.
     async fn look(&mut self, i: usize) {
-        if self.can_answer() {
-            for id in self.pending(i) {
-                self.ask(i, id).await;
-            }
+        for step in self.pending(i) {
+            self.ask(i, step.id).await;
         }
         let Some(flow) = self.flows.get(i) else { return };
         if let Ok(info) = flow.run.inspect()
@@ -148,10 +155,15 @@ impl Drive<'_> {
         }
     }
 
-    fn pending(&self, i: usize) -> Vec<String> {
+    fn pending(&self, i: usize) -> Vec<StepReport> {
         let report = self.flows.get(i).and_then(|flow| flow.run.report().ok());
         let steps = report.map(|report| report.steps).unwrap_or_default();
-        steps.into_iter().filter(|step| Wants::Approval.is(step)).map(|step| step.id).collect()
+        steps.into_iter().filter(asks_a_person).collect()
+    }
+
+    /// The step of this id, if it asks somebody now.
+    fn step(&self, i: usize, id: &str) -> Option<StepReport> {
+        self.pending(i).into_iter().find(|step| step.id == id)
     }
 
     async fn event(&mut self, progress: &Progress) {
@@ -162,7 +174,7 @@ impl Drive<'_> {
         }
         let Some(i) = found else { return };
         match &progress.what {
-            ProgressKind::Asked { id, wait: Wait::Approval } => self.ask(i, id.clone()).await,
+            ProgressKind::Asked { id, wait: Wait::Approval | Wait::Answer } => self.ask(i, id.clone()).await,
             ProgressKind::Waiting { until_ms: Some(_), .. } => self.waits(i).await,
             _ => {}
         }
@@ -175,7 +187,7 @@ impl Drive<'_> {
         }
         let pending = self.pending(i);
         let Some(flow) = self.flows.get_mut(i) else { return };
-        if flow.end.is_none() && !pending.iter().any(|id| flow.sent.contains_key(id)) {
+        if flow.end.is_none() && !pending.iter().any(|step| flow.sent.contains_key(&step.id)) {
             let released = flow.run.release().await;
             flow.end = Some(released.map(|()| End::Left));
         }
@@ -191,7 +203,7 @@ impl Drive<'_> {
             let Some(flow) = self.flows.get_mut(i) else { return };
             // An answer that came too late for it to see is in its inbox.
             let mut unseen = false;
-            pending.retain(|id| match flow.sent.get_mut(id) {
+            pending.retain(|step| match flow.sent.get_mut(&step.id) {
                 Some(tried) => {
                     unseen |= !std::mem::replace(tried, true);
                     false
@@ -201,12 +213,13 @@ impl Drive<'_> {
             if unseen {
                 return self.go_on(i).await;
             }
-            if self.can_answer() && !pending.is_empty() {
+            pending.retain(|step| self.can_answer(step));
+            if !pending.is_empty() {
                 if let Some(flow) = self.flows.get_mut(i) {
                     flow.parked = true;
                 }
-                for id in pending {
-                    self.ask(i, id).await;
+                for step in pending {
+                    self.ask(i, step.id).await;
                 }
                 return self.go_on_if_answered(i).await;
             }
@@ -216,11 +229,25 @@ impl Drive<'_> {
         }
         self.questions.retain(|(of, _)| *of != i);
         if self.asking.as_ref().is_some_and(|(of, _)| *of == i) {
-            self.asking = None;
-            self.screen.say("");
-            self.live.go_on();
-            self.ask_next();
+            self.put_away();
         }
+    }
+
+    /// Takes the question off the screen whose time is over, or that somebody has answered elsewhere.
+    async fn look_again(&mut self) {
+        let Some((i, id)) = &self.asking else { return };
+        let i = *i;
+        if self.step(i, id).is_none() {
+            self.put_away();
+            self.go_on_if_answered(i).await;
+        }
+    }
+
+    fn put_away(&mut self) {
+        (self.asking, self.words) = (None, None);
+        self.screen.say("");
+        self.live.go_on();
+        self.ask_next();
     }
 
     /// Takes a run that has parked up again.
@@ -243,15 +270,16 @@ impl Drive<'_> {
         self.asking.iter().chain(&self.questions).any(|(of, _)| *of == i)
     }
 
-    /// A call wants to be allowed.
+    /// A call wants to be allowed, or an agent asks.
     async fn ask(&mut self, i: usize, id: String) {
         let known = self.asking.iter().chain(&self.questions).any(|(of, known)| *of == i && *known == id);
         if known || self.flows.get(i).is_none_or(|flow| flow.sent.contains_key(&id)) {
             return;
         }
-        if self.stay.yes {
-            self.answer(i, &id, true, None).await;
-        } else if self.can_answer() {
+        let Some(step) = self.step(i, &id).filter(|step| self.can_answer(step)) else { return };
+        if self.stay.yes && Wants::Approval.is(&step) {
+            self.answer(i, step, allowing(true)).await;
+        } else {
             self.questions.push_back((i, id));
             if self.asking.is_none() {
                 self.ask_next();
@@ -262,13 +290,16 @@ impl Drive<'_> {
     /// Puts the next question that is still one on the screen.
     fn ask_next(&mut self) {
         while let Some((i, id)) = self.questions.pop_front() {
-            let report = self.flows.get(i).and_then(|flow| flow.run.report().ok());
-            let step = report.and_then(|report| report.steps.into_iter().find(|s| s.id == id && Wants::Approval.is(s)));
-            if let Some(step) = step {
+            if let Some(step) = self.step(i, &id) {
                 self.live.hold();
-                let about = about(&step).unwrap_or_default();
-                self.screen.say(&format!("\n  {} asks to call\n    {about}", step.id));
-                put_question("  allow it?");
+                self.words = question_of(&step).filter(|_| Wants::Answer.is(&step));
+                if let Some(asked) = &self.words {
+                    put(&question::prompt(asked));
+                } else {
+                    let about = about(&step).unwrap_or_default();
+                    self.screen.say(&format!("\n  {} asks to call\n    {about}", step.id));
+                    put_question("  allow it?");
+                }
                 (self.asking, self.shown) = (Some((i, id)), Some(step));
                 return;
             }
@@ -276,23 +307,33 @@ impl Drive<'_> {
     }
 
     async fn answered(&mut self, line: Option<String>) {
-        let said = line.as_deref().map(yes_or_no);
-        if said == Some(None) {
-            return put_question("  allow it? y or n");
-        }
-        let Some((i, id)) = self.asking.take() else { return };
+        let said = match (&self.words, line.as_deref()) {
+            (_, None) => None,
+            (Some(asked), Some(line)) => match question::heard(asked, line) {
+                Some(words) => Some(Value::String(words)),
+                None => return put(&question::prompt(asked)),
+            },
+            (None, Some(line)) => match yes_or_no(line) {
+                Some(allow) => Some(allowing(allow)),
+                None => return put_question("  allow it? y or n"),
+            },
+        };
+        let Some((i, _)) = self.asking.take() else { return };
+        self.words = None;
         self.live.go_on();
-        match said.flatten() {
-            Some(allow) => {
-                let shown = self.shown.take();
-                self.answer(i, &id, allow, shown).await;
+        match said {
+            Some(said) => {
+                if let Some(shown) = self.shown.take() {
+                    self.answer(i, shown, said).await;
+                }
             }
             // Nobody is there any more: whoever has parked stays so.
             None => {
                 self.deaf = true;
                 self.questions.clear();
                 for flow in self.flows.iter_mut().filter(|flow| flow.parked) {
-                    let settled = Settled::Parked { status: "waiting", waiting_for: Some("approval"), until_ms: None };
+                    let waiting_for = flow.run.inspect().ok().and_then(|info| info.waiting_for);
+                    let settled = Settled::Parked { status: "waiting", waiting_for, until_ms: None };
                     flow.end.get_or_insert(Ok(End::Settled(settled)));
                 }
                 return;
@@ -302,20 +343,29 @@ impl Drive<'_> {
         self.go_on_if_answered(i).await;
     }
 
-    /// Answers a question: for what was shown, or for what is asked now.
-    async fn answer(&mut self, i: usize, id: &str, allow: bool, shown: Option<StepReport>) {
+    /// Answers a question, for what was shown.
+    async fn answer(&mut self, i: usize, step: StepReport, mut said: Value) {
         let Some(flow) = self.flows.get_mut(i) else { return };
         let Ok(report) = flow.run.report() else { return };
-        let now = || report.steps.iter().find(|s| s.id == id && Wants::Approval.is(s)).cloned();
-        let Some(step) = shown.or_else(now) else { return };
-        let approval = Approval { allow, reason: None };
-        match flow.run.answer_shown(&step, &approval, &answer_id(report.run.generation, id)).await {
+        if let Ok(redactor) = self.opened.redactor(&flow.run) {
+            redactor.hide_value(&mut said);
+        }
+        match flow.run.answer_shown(&step, &said, &answer_id(report.run.generation, &step.id)).await {
             Ok(_) => {
-                flow.sent.insert(id.to_owned(), false);
+                flow.sent.insert(step.id, false);
             }
             // It has ended meanwhile: that is told anyway.
             Err(HostError::Ended { .. }) => {}
-            Err(error) => self.screen.say(&format!("the answer for {id} was not recorded: {error}")),
+            Err(error) => self.screen.say(&format!("the answer for {} was not recorded: {error}", step.id)),
         }
     }
+}
+
+/// Does this step ask for what a person can say on a terminal?
+fn asks_a_person(step: &StepReport) -> bool {
+    Wants::Approval.is(step) || (Wants::Answer.is(step) && question_of(step).is_some())
+}
+
+fn allowing(allow: bool) -> Value {
+    json!(Approval { allow, reason: None })
 }

@@ -5,7 +5,7 @@
 //! - `start`, `resume`: verbs that stay with runs (`drive`), seen live (`live`), to an `end`
 //! - `messages`: what can be said to a run (`candidates`: to which step, `verdict`: about one in doubt)
 //! - `tools`, `call`: verbs that try servers outside of runs (`bench`)
-//! - `look`, `replay`, `doctor`: verbs that only look; `consent`: what files may do, and `abide trust`
+//! - `look`, `replay`, `check`, `doctor`: verbs that only look; `consent`: what files may do, and `abide trust`
 //! - `screen`, `failure`, `hints`, `next`, `clock`, `log`: how it is told
 
 mod args;
@@ -13,6 +13,7 @@ mod bench;
 mod budget;
 mod call;
 mod candidates;
+mod check;
 mod clock;
 mod consent;
 mod doctor;
@@ -25,6 +26,7 @@ mod log;
 mod look;
 mod messages;
 mod next;
+mod question;
 mod replay;
 mod resume;
 mod screen;
@@ -152,6 +154,8 @@ async fn carry_out(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Trust(args) => consent::trust(session, &args).await,
         Verb::Verify(args) => look::verify(session, &args).await,
         Verb::Replay(args) => replay::replay(session, &args).await,
+        Verb::Check => check::check(session),
+        Verb::Schema => check::print_schema(session),
         Verb::Doctor => doctor::doctor(session).await,
         Verb::Demo(_) | Verb::DemoServer { .. } => Ok(()),
     }

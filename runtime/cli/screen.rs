@@ -104,10 +104,15 @@ impl Screen {
     }
 }
 
-/// Puts a question before the person; `line` brings what they say to it.
+/// Puts a question of yes or no before the person; `line` brings what they say to it.
 pub(crate) fn put_question(question: &str) {
+    put(&format!("{question} [y/N]"));
+}
+
+/// Puts this before the person, who types behind it.
+pub(crate) fn put(text: &str) {
     let mut stderr = std::io::stderr().lock();
-    let _ = write!(stderr, "{} [y/N] ", clean(question));
+    let _ = write!(stderr, "{} ", clean(text));
     let _ = stderr.flush();
 }
 

@@ -1,12 +1,14 @@
 //! Reads one agent: a Markdown file with YAML front matter in Claude Code's format (DESIGN section 9). It looks for no
 //! files and starts no servers.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use abide_llm::{Limit, ToolChoice, ToolFilter};
+use abide_llm::{AskPerson, Limit, Remembers, ToolChoice, ToolFilter};
 use abide_mcp::ServerConfig;
 use serde::{Deserialize, Serialize};
 
+use super::agent_able::{ASK, SKILL};
 use super::discover::read_text;
 use super::error::{ConfigError, Origin, Place, nearest};
 use super::front_matter;
@@ -44,14 +46,26 @@ pub struct AgentDef {
     /// `tool_choice` (or `toolChoice`): `auto`, `required` (in its first turn it must call a tool) or `none`; `auto` without it.
     #[serde(default)]
     pub tool_choice: ToolChoice,
-    /// `skills`, kept for those who can use them.
+    /// `skills`: the names of folders with a `SKILL.md`.
     pub skills: Vec<String>,
+    /// `ask_person` with `ask_timeout_s`, or `AskUserQuestion` among its tools: may it ask a person?
+    #[serde(default)]
+    pub ask_person: Option<AskPerson>,
+    /// `template`: are its instructions a template over its input?
+    #[serde(default)]
+    pub template: bool,
+    /// `memory`, `memory_turns`, `memory_chars`: the conversation of earlier runs that it goes on with.
+    #[serde(default)]
+    pub memory: Option<Remembers>,
     /// The file.
     pub path: PathBuf,
     /// Whose file it is.
     pub origin: Origin,
     /// What the file asks for and abide does not do, for the user to see.
     pub warnings: Vec<String>,
+    /// The lines of its keys.
+    #[serde(default)]
+    pub lines: BTreeMap<String, usize>,
 }
 
 impl AgentDef {
@@ -60,6 +74,11 @@ impl AgentDef {
         // Patterns that are none were refused when the file was read.
         ToolFilter::new(self.tools.as_deref(), &self.disallowed)
             .is_ok_and(|filter| filter.admits(server, tool, full_name))
+    }
+
+    /// Where a key of its file stands.
+    pub fn place(&self, key: &str) -> Place {
+        Place::file(&self.path, self.origin).at(self.lines.get(key).copied().unwrap_or(0))
     }
 
     /// Reads the file at `path`; `root` is the project's root.
@@ -72,6 +91,7 @@ impl AgentDef {
         let (mut front, body) = Front::read(text, path, origin)?;
         front.check_keys()?;
         let (servers, inline_servers) = front.servers(root)?;
+        let (tools, disallowed) = (front.tools()?, front.globs("disallowedTools")?.unwrap_or_default());
         let agent = Self {
             name: front.name(path)?,
             description: front.text("description")?.unwrap_or_default(),
@@ -79,8 +99,11 @@ impl AgentDef {
             model: front.text("model")?,
             servers,
             inline_servers,
-            tools: front.tools()?,
-            disallowed: front.globs("disallowedTools")?.unwrap_or_default(),
+            ask_person: front.ask_person(tools.as_deref(), &disallowed)?,
+            template: front.template(body.trim())?,
+            memory: front.memory()?,
+            tools,
+            disallowed,
             max_turns: front.max_turns()?,
             budget: front.budget()?,
             priority: front.priority()?,
@@ -88,6 +111,7 @@ impl AgentDef {
             skills: front.list("skills")?.unwrap_or_default(),
             path: path.to_path_buf(),
             origin,
+            lines: front.keys.iter().map(|(key, node)| (key.clone(), node.at.line)).collect(),
             warnings: front.warnings,
         };
         if agent.instructions.is_empty() {
@@ -103,7 +127,7 @@ impl AgentDef {
 }
 
 /// Keys that mean something here, each with a line that sets it.
-const KEYS: [(&str, &str); 16] = [
+const KEYS: [(&str, &str); 22] = [
     ("name", "name: researcher"),
     ("description", "description: Finds facts"),
     ("model", "model: sonnet"),
@@ -120,23 +144,28 @@ const KEYS: [(&str, &str); 16] = [
     ("tool_choice", "tool_choice: required"),
     ("toolChoice", "toolChoice: required"),
     ("skills", "skills: [review]"),
+    ("ask_person", "ask_person: true"),
+    ("ask_timeout_s", "ask_timeout_s: 3600"),
+    ("template", "template: true"),
+    ("memory", "memory: support"),
+    ("memory_turns", "memory_turns: 20"),
+    ("memory_chars", "memory_chars: 40000"),
 ];
 
 /// Keys of Claude Code that change nothing here.
 const IGNORED: [&str; 5] = ["color", "background", "isolation", "effort", "initialPrompt"];
 
 /// Keys of Claude Code that someone may rely on, and that have no effect here.
-const WITHOUT_EFFECT: [(&str, &str); 3] = [
-    ("hooks", "abide runs no hooks"),
-    ("memory", "an MCP server can keep an agent's notes"),
+const WITHOUT_EFFECT: [(&str, &str); 2] = [
+    ("hooks", "abide runs no hooks of files"),
     ("permissionMode", "abide asks by the [tools] tables of abide.toml instead"),
 ];
 
 /// The front matter on its way to an [`AgentDef`].
-struct Front {
+pub(super) struct Front {
     keys: Table,
     file: Place,
-    warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
 }
 
 impl Front {
@@ -174,16 +203,16 @@ impl Front {
     }
 
     /// The value of a key; an empty one counts as absent.
-    fn node(&self, key: &str) -> Option<&Node> {
+    pub(super) fn node(&self, key: &str) -> Option<&Node> {
         self.keys.get(key).filter(|node| !matches!(node.value, Value::Null))
     }
 
-    fn wrong(key: &str, node: &Node, wanted: &str) -> ConfigError {
+    pub(super) fn wrong(key: &str, node: &Node, wanted: &str) -> ConfigError {
         let example = KEYS.iter().find(|(name, _)| *name == key).map_or("", |(_, example)| example);
         node.wrong(key, wanted, node.value.kind(), example)
     }
 
-    fn text(&self, key: &str) -> Result<Option<String>, ConfigError> {
+    pub(super) fn text(&self, key: &str) -> Result<Option<String>, ConfigError> {
         match self.node(key) {
             None => Ok(None),
             Some(Node { value: Value::Str(text), .. }) => Ok(Some(text.trim().to_owned()).filter(|t| !t.is_empty())),
@@ -234,7 +263,9 @@ impl Front {
 
     fn tools(&mut self) -> Result<Option<Vec<String>>, ConfigError> {
         let globs = self.globs("tools")?;
-        let built_in: Vec<&str> = globs.iter().flatten().filter_map(|glob| built_in(glob)).collect();
+        let has_skills = self.node("skills").is_some();
+        let built_in = globs.iter().flatten().filter_map(|glob| built_in(glob));
+        let built_in: Vec<&str> = built_in.filter(|name| *name != ASK && !(has_skills && *name == SKILL)).collect();
         if !built_in.is_empty() {
             let at = self.node("tools").map_or_else(|| self.file.to_string(), |node| node.at.to_string());
             let names = built_in.join(", ");

@@ -61,6 +61,51 @@ fn a_tool_may_be_asked_for() {
 }
 
 #[test]
+fn what_an_agent_can_of_itself_is_read() {
+    let ask = |name: &str, timeout_s| Some(AskPerson { name: name.into(), timeout_s });
+    for (yaml, asks, warns) in [
+        ("name: a", None, ""),
+        ("ask_person: true", ask("ask_person", None), ""),
+        ("ask_person: true\nask_timeout_s: 60", ask("ask_person", Some(60)), ""),
+        ("ask_person: false\nask_timeout_s: 60", None, "helper.md:3: `ask_timeout_s` has no effect"),
+        ("tools: AskUserQuestion, a_*", ask("AskUserQuestion", None), ""),
+        ("tools: AskUserQuestion, Skill\nskills: review", ask("AskUserQuestion", None), ""),
+        ("tools: Skill", None, "Skill will not be there"),
+        ("tools: AskUserQuestion\ndisallowedTools: AskUserQuestion", None, ""),
+        ("ask_person: true\ndisallowedTools: ask_person", None, ""),
+    ] {
+        let agent = front(yaml);
+        let warnings = agent.warnings.join("\n");
+        assert_eq!((agent.ask_person, warnings.is_empty()), (asks, warns.is_empty()), "{yaml}: {warnings}");
+        assert!(warnings.contains(warns), "{yaml}: {warnings}");
+    }
+    let remembers = front("memory: talk\nmemory_turns: 3\nmemory_chars: 99").memory.unwrap();
+    assert_eq!((remembers.name.as_str(), remembers.turns, remembers.chars), ("talk", 3, 99));
+    assert_eq!(front("memory: talk").memory, Some(Remembers::new("talk")));
+    for word in ["user", "project", "local"] {
+        let agent = front(&format!("memory: {word}"));
+        assert!(agent.memory.is_none() && agent.warnings[0].contains("has no effect"), "{:?}", agent.warnings);
+    }
+    assert!(front("template: true").template && !front("template: false").template);
+    assert_eq!(parse("---\ntemplate: true\n---\nFor {{ reader }}.").unwrap().instructions, "For {{ reader }}.");
+    let long = format!("memory: {}", "x".repeat(201));
+    for (front, says) in [
+        ("ask_person: maybe", "`ask_person` must be true or false"),
+        ("ask_timeout_s: 0", "`ask_timeout_s` must be a whole number above 0"),
+        ("ask_timout_s: 5", "unknown key `ask_timout_s`"),
+        ("memory: [a]", "`memory` must be text"),
+        (&long, "1 to 200 bytes"),
+        ("memory: a\nmemory_turns: -1", "`memory_turns`"),
+        ("template: yes please", "`template` must be true or false"),
+    ] {
+        let error = parse(&format!("---\n{front}\n---\nDo it.")).unwrap_err().to_string();
+        assert!(error.contains(says), "{front}: {error}");
+    }
+    let error = parse("---\nname: a\ntemplate: true\n---\nDo\n{% if %}").unwrap_err();
+    assert!(error.to_string().contains("helper.md:3: the instructions are no template: syntax error"), "{error}");
+}
+
+#[test]
 fn a_file_as_claude_code_writes_it_is_read_unchanged() {
     let agent = front(
         "name: code-reviewer\ndescription: Use this agent when: you're done. Examples: <example>user: \"ok\" #1\\n</example>\n\

@@ -140,6 +140,17 @@ impl ConfigError {
         Self::Invalid { place: place.clone(), problem: problem.into(), help: help.into() }
     }
 
+    /// The same, said of the place that asks for what is not there.
+    #[must_use]
+    pub fn asked_at(self, place: &Place) -> Self {
+        match self {
+            Self::Model { problem, help } | Self::Unresolved { problem, help } => {
+                Self::Invalid { place: place.clone(), problem, help }
+            }
+            error => error,
+        }
+    }
+
     /// A stable word for the kind of error, for `--json`.
     pub fn code(&self) -> &'static str {
         match self {

@@ -37,6 +37,11 @@ pub const MODEL: &[KeyDoc] = &[
         "The key: a reference, or a literal, of which only the place is kept.",
     ),
     key("max_tokens", "max_tokens = 4096", "The most tokens an answer may have."),
+    key(
+        "context_tokens",
+        "context_tokens = 200000",
+        "The model's window: a conversation that nearly fills it is summarized; else as genai-prices knows it.",
+    ),
     key("temperature", "temperature = 0.2", "The sampling temperature; the provider's own without it."),
     key("timeout_s", "timeout_s = 600", "Seconds for one call, from its start to the end of its answer."),
     key(

@@ -4,12 +4,13 @@
 //! A map, from the outside in:
 //! - `project`: everything together; `consent` what of it needs the user's consent, `trust` the record of that
 //! - `discover`: where files are; `error`: what is wrong with them, and how to mend it
-//! - `abide_toml`: the settings (`keys` documents them, `limits` is one of its tables), from which `models` and `servers` are made; `secrets` reads literals again
-//! - `workflows`: agents composed by a pattern; `agents`: finds agents; `agent_file` reads one (`front_matter`, `inline_servers`)
+//! - `abide_toml`: the settings (`keys` documents them, `schema` for editors, `limits` is one of its tables), from which `models` and `servers` are made; `secrets` reads literals again
+//! - `workflows`: agents composed by a pattern; `agents`: finds agents; `agent_file` reads one (`front_matter`, `inline_servers`, `agent_able`: its own tools and memory); `skills` finds those
 //! - `node` and `parse`: TOML and YAML as values that know their lines
 //! - `input`: INPUT
 
 mod abide_toml;
+mod agent_able;
 mod agent_file;
 mod agents;
 mod consent;
@@ -25,8 +26,10 @@ mod node;
 mod parse;
 mod preference;
 mod project;
+mod schema;
 mod secrets;
 mod servers;
+mod skills;
 mod trust;
 mod workflows;
 
@@ -38,6 +41,7 @@ pub use input::{Takes, read_input};
 pub use limits::Limits;
 pub use node::{At, KeyDoc};
 pub use project::Project;
+pub use schema::schema;
 pub use secrets::FileVars;
 pub use trust::TrustStore;
 pub use workflows::{Pattern, WorkflowDef};

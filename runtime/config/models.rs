@@ -32,7 +32,7 @@ pub(super) fn named(
         Some(name) => find(settings, root, name)?.ok_or_else(|| unknown(settings, name, "")),
         None => match settings.default_model.as_ref().filter(|default| default.value != "inherit") {
             Some(default) => find(settings, root, &default.value)?
-                .ok_or_else(|| unknown(settings, &default.value, &format!(" ({} names it)", default.at))),
+                .ok_or_else(|| unknown(settings, &default.value, "").asked_at(&default.at)),
             None => Err(ConfigError::Model {
                 problem: "no model is named: neither the agent nor [defaults] in abide.toml says which to use"
                     .to_owned(),
@@ -56,13 +56,14 @@ pub(super) fn with_fallbacks<'s>(settings: &'s Settings, name: &'s str) -> Vec<&
 fn find(settings: &Settings, root: &Path, name: &str) -> Result<Option<ModelConfig>, ConfigError> {
     if let Some(entry) = settings.models.get(name) {
         let mut model = from_entry(name, entry, root)?;
-        for other in entry.fallback.iter().flat_map(|names| &names.value) {
+        let others = entry.fallback.iter().flat_map(|names| names.value.iter().map(|other| (other, &names.at)));
+        for (other, at) in others {
             let by = || format!(" ([{}].fallback names it)", join("models", name));
             let found = match settings.models.get(other) {
                 Some(entry) => Some(from_entry(other, entry, root)?),
                 None => find(settings, root, other)?,
             };
-            model.fallback.push(found.ok_or_else(|| unknown(settings, other, &by()))?);
+            model.fallback.push(found.ok_or_else(|| unknown(settings, other, &by()).asked_at(at))?);
         }
         return Ok(Some(model));
     }
@@ -94,6 +95,7 @@ pub(super) fn from_entry(name: &str, entry: &ModelEntry, root: &Path) -> Result<
         base_url: entry.base_url.as_ref().map(|url| url.value.clone()),
         api_key: entry.api_key.as_ref().map(|value| secret("api_key", value)),
         max_tokens: entry.max_tokens.as_ref().and_then(|n| u32::try_from(n.value).ok()),
+        context_tokens: entry.context_tokens.as_ref().map(|n| n.value),
         temperature: entry.temperature.as_ref().map(|x| x.value),
         timeout_s: entry.timeout_s.as_ref().map(|n| n.value),
         idle_timeout_s: entry.idle_timeout_s.as_ref().map(|n| n.value),

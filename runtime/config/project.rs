@@ -60,6 +60,10 @@ impl Project {
         &self.root
     }
 
+    pub(super) fn env(&self) -> &Env {
+        &self.env
+    }
+
     /// The `abide.toml` files that were read, the nearest first.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
@@ -79,6 +83,19 @@ impl Project {
     /// `inherit` mean `[defaults].model`.
     pub fn model_named(&self, name: Option<&str>) -> Result<ModelConfig, ConfigError> {
         models::named(&self.settings, &self.root, name, &self.vars())
+    }
+
+    /// Does `[defaults]` name a model?
+    pub fn names_default_model(&self) -> bool {
+        self.settings.default_model.is_some()
+    }
+
+    /// The model of an agent; `model` is the name of one that takes the place of its own.
+    pub fn model_of(&self, def: &AgentDef, model: Option<&str>) -> Result<ModelConfig, ConfigError> {
+        match (model, &def.model) {
+            (None, Some(own)) => self.model_named(Some(own)).map_err(|error| error.asked_at(&def.place("model"))),
+            _ => self.model_named(model),
+        }
     }
 
     /// `[budget]`: what a run may spend, with all runs that it starts.
@@ -160,14 +177,12 @@ impl Project {
         } else {
             format!("there are: {}", known.join(", "))
         };
-        ConfigError::Unresolved {
-            problem: format!(
-                "{}: the agent `{}` uses a server `{name}`, which nothing declares",
-                agent.path.display(),
-                agent.name
-            ),
-            help: format!("{near}{there}; declare it under mcpServers in {}", self.root.join(".mcp.json").display()),
-        }
+        let key = if agent.lines.contains_key("servers") { "servers" } else { "mcpServers" };
+        ConfigError::invalid(
+            &agent.place(key),
+            format!("the agent `{}` uses a server `{name}`, which nothing declares", agent.name),
+            format!("{near}{there}; declare it under mcpServers in {}", self.root.join(".mcp.json").display()),
+        )
     }
 
     /// Resolves references to variables and to literals in this project's files.

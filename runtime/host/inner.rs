@@ -226,7 +226,11 @@ impl Inner {
     /// The handles that every run is lent.
     fn lent(&self) -> Resources {
         let governor = self.governor.clone();
-        self.resources.clone().with(Arc::new(Learn::new(move |service, rates| governor.learn(service, rates))))
+        let lent =
+            self.resources.clone().with(Arc::new(Learn::new(move |service, rates| governor.learn(service, rates))));
+        #[cfg(feature = "agents")]
+        let lent = crate::agents::lend(lent, self.writer.clone());
+        lent
     }
 
     pub(crate) fn shard_of(&self, run_id: &str) -> usize {

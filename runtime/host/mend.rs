@@ -109,8 +109,10 @@ impl Shard {
             let mut written = written.await;
             let mut wait = Duration::from_millis(50);
             // As long as its row names us, nobody else can resume it: it is let go of when the disk is well.
-            while let Ok(Err(error @ HostError::Storage { .. })) = &written
+            while let Ok(Err(error)) = &written
+                && !matches!(error, HostError::ShuttingDown)
                 && !inner.is_closed()
+                && inner.place.check().is_ok()
             {
                 inner.break_off(error);
                 tokio::time::sleep(wait).await;

@@ -113,12 +113,15 @@ impl Shard {
     pub(crate) fn maybe_evict(&mut self, token: u64) {
         let now = self.inner.now_ms();
         let crowded = self.residents.len() > KEEP_WAITING;
+        // What lies in its inbox and could not be read is not told of again: it is read again while the run is here.
+        let unread = self.unread.iter().any(|(_, other, _)| *other == token);
         let Some(run) = self.residents.get_mut(&token) else { return };
         run.looked_at = false;
         let quiet = crowded || now - run.idle_since >= EVICT_MS;
         let long = run.state.until_ms.is_none_or(|until| until - now > EVICT_MS);
         // What has come and was not looked at yet would lie until the run is woken for something else.
-        let busy = run.unread || run.committing.is_some() || run.mending || run.fault.is_some() || run.working > 0;
+        let busy =
+            unread || run.unread || run.committing.is_some() || run.mending || run.fault.is_some() || run.working > 0;
         if busy || !run.arrived.is_empty() || run.state.status != "waiting" || !long {
             return;
         }

@@ -56,7 +56,12 @@ impl Inner {
 
     /// Takes a run that nobody living works on, if this process has its workflow and was not told to leave it.
     pub(crate) async fn adopt(&self, key: RunKey) -> Result<(), HostError> {
-        let Some(row) = self.read(|reader| reader.run(key))? else { return Ok(()) };
+        self.adopt_found(self.read(|reader| reader.run(key))?).await
+    }
+
+    async fn adopt_found(&self, found: Option<RunRow>) -> Result<(), HostError> {
+        let Some(row) = found else { return Ok(()) };
+        let key = row.key;
         let open = matches!(row.status.as_str(), "running" | "waiting");
         let ours = row.owner.as_ref().is_some_and(|owner| owner.id == self.own_id());
         if !open || ours || !self.knows(&row.workflow) || self.was_left(key) {
@@ -67,8 +72,13 @@ impl Inner {
 
     /// Like [`Self::adopt`], again and again while the database fails: nobody will tell of this run a second time.
     pub(crate) async fn adopt_in_the_end(&self, key: RunKey) {
+        self.in_the_end(|| self.read(|reader| reader.run(key))).await;
+    }
+
+    async fn in_the_end(&self, find: impl Fn() -> Result<Option<RunRow>, HostError> + Send + Sync) {
         let mut wait = Duration::from_millis(10);
-        while let Err(error) = self.adopt(key).await
+        let adopt = || async { self.adopt_found(find()?).await };
+        while let Err(error) = adopt().await
             && matches!(error, HostError::Storage { .. } | HostError::Database { .. })
             && !self.is_closed()
             && self.place.check().is_ok()
@@ -85,12 +95,7 @@ impl Inner {
     pub(crate) fn adopt_by_id(self: &Arc<Self>, id: String) {
         let inner = self.clone();
         self.runtime.spawn(async move {
-            let found = inner.read(|reader| reader.run_by_id(&id));
-            if let Ok(Some(row)) = found
-                && let Err(error) = inner.adopt(row.key).await
-            {
-                tracing::warn!(run = %id, %error, "a child cannot be taken along");
-            }
+            inner.in_the_end(|| inner.read(|reader| reader.run_by_id(&id))).await;
         });
     }
 }

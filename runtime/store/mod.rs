@@ -8,6 +8,8 @@ mod free;
 mod jobs;
 mod line;
 mod marker;
+#[cfg(feature = "agents")]
+mod memories;
 mod open;
 mod owner;
 mod place;
@@ -27,6 +29,8 @@ pub(crate) use chain::{Hash, row_hash, run_hash};
 pub(crate) use commit::{CHECKPOINT_AT, Pen};
 pub(crate) use jobs::{Claim, Claimed, DefinitionRow, Sent, StartDone, StartRun, Started, release};
 pub(crate) use line::First;
+#[cfg(feature = "agents")]
+pub(crate) use memories::{recall, remember};
 pub(crate) use open::{Access, open_for_reading, open_for_writing};
 pub(crate) use owner::{Owner, hold_dead};
 pub(crate) use place::Place;

@@ -10,6 +10,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0001_journal.sql"),
     include_str!("../../migrations/0002_free_runs.sql"),
     include_str!("../../migrations/0003_admissions.sql"),
+    include_str!("../../migrations/0004_memories.sql"),
 ];
 
 /// What a file is to this build.

@@ -1,7 +1,9 @@
 //! The binary as its users call it: words in, exit codes and documents out, against a scripted model and a small MCP server.
 
+mod abilities;
 mod bad_input;
 mod budgets;
+mod checks;
 mod doubt;
 mod fallback;
 mod life;

@@ -11,6 +11,7 @@ mod faults;
 mod generations;
 mod limits;
 mod lines;
+mod own_tools;
 mod owners;
 mod patterns;
 mod rig;

@@ -4,6 +4,7 @@
 use std::ffi::c_int;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use abide::prelude::*;
 use futures_util::future::select;
@@ -61,10 +62,41 @@ async fn a_message_that_cannot_be_read_is_read_later() {
     drop(guard);
 }
 
+/// Longer than a run that only waits stays in memory: it is not let out while its inbox is to be read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_only_waits_is_kept_until_its_message_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Unreadable::default());
+    let guard = vfs::watch(folder.path(), disk.clone());
+    let here = Arc::new(AtomicBool::new(false));
+    let began = here.clone();
+    let flow = move |ctx: Ctx, (): ()| {
+        let began = began.clone();
+        async move {
+            let first = ctx.signal::<u32>("first").await?;
+            began.store(true, Ordering::SeqCst);
+            // With a time to wait for, it stays this process's.
+            Ok::<_, Error>(first + ctx.signal::<u32>("more").timeout(Duration::from_secs(3_600)).await?)
+        }
+    };
+    let abide = Abide::open(folder.path().join(FILE)).workflow("wait", flow).start().await.unwrap();
+    let run = abide.run("wait", &()).id("r").await.unwrap();
+    run.signal("first", &1).await.unwrap();
+    let waits = || run.inspect().unwrap().status == "waiting";
+    until("it is in memory, and waits", || here.load(Ordering::SeqCst) && waits()).await;
+    // Each further try waits twice as long: before the last of these a run would have been let out of memory.
+    disk.left.store(TOLD + 9, Ordering::SeqCst);
+    run.signal("more", &7).await.unwrap();
+    assert_eq!(within("delivering", run.result::<u32>()).await.unwrap(), 8);
+    assert_eq!(disk.left.load(Ordering::SeqCst), 0);
+    abide.shutdown().await;
+    drop(guard);
+}
+
 async fn until(what: &str, is_so: impl Fn() -> bool) {
     let waiting = async {
         while !is_so() {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
     within(what, waiting).await;

@@ -35,21 +35,25 @@ pub fn is_clear(error: &HostError, what: &str) {
 
 /// Starts the runs and waits for them. True if anything was stopped.
 pub async fn work(folder: &Path, told: &Arc<Recorder>, what: &str) -> bool {
-    let abide = match within(what, history::open(folder, told, 20).start()).await {
+    let abide = match within(&format!("{what}, opening"), history::open(folder, told, 20).start()).await {
         Ok(abide) => abide,
         Err(error) => {
             is_clear(&error, what);
             return true;
         }
     };
-    let runs = SIZES.into_iter().enumerate().map(|(n, size)| one(&abide, told, format!("r{n}"), size));
-    let ends = within(what, join_all(runs)).await;
+    let runs = SIZES.into_iter().enumerate().map(|(n, size)| {
+        let id = format!("r{n}");
+        let until_told = one(&abide, told, id.clone(), size);
+        async move { within(&format!("{what}, working, {id}"), until_told).await }
+    });
+    let ends = join_all(runs).await;
     let mut stopped = false;
     for error in ends.into_iter().filter_map(std::result::Result::err) {
         is_clear(&error, what);
         stopped = true;
     }
-    within(what, abide.shutdown()).await;
+    within(&format!("{what}, closing"), abide.shutdown()).await;
     stopped
 }
 
@@ -62,7 +66,7 @@ async fn one(abide: &Abide, told: &Arc<Recorder>, id: String, size: u64) -> std:
 /// On a disk that is well again: everything that was told is there, everything ends, and the file is whole.
 pub async fn finish(folder: &Path, told: &Arc<Recorder>, what: &str) {
     let acks = told.acks();
-    let abide = within(what, history::open(folder, told, 1_000).start()).await;
+    let abide = within(&format!("{what}, mended, opening"), history::open(folder, told, 1_000).start()).await;
     let abide = abide.unwrap_or_else(|error| panic!("{what}: it does not open any more: {error}"));
     for ack in &acks {
         match ack {
@@ -94,7 +98,7 @@ pub async fn finish(folder: &Path, told: &Arc<Recorder>, what: &str) {
     let verified = abide.verify(None).unwrap();
     assert!(verified.broken.is_empty(), "{what}: {:?}", verified.broken);
     drop(sql);
-    within(what, abide.shutdown()).await;
+    within(&format!("{what}, mended, closing"), abide.shutdown()).await;
     never_back(&told.acks(), what);
 }
 

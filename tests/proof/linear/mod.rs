@@ -4,8 +4,10 @@
 mod mock;
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use abide::engine::Error;
 use abide::prelude::{Abide, Ctx};
@@ -128,18 +130,42 @@ async fn converse(provider: Provider, stream: bool) {
     let part = |n: usize| rows[n * tenth..(n + 1) * tenth].iter().sum::<usize>();
     let took = |from: usize| {
         let mut took: Vec<_> = asked[from..from + 16].windows(2).map(|two| two[1].1 - two[0].1).collect();
-        took.sort();
-        took[7].as_secs_f64()
+        median_ms(&mut took)
     };
+    let bare = |from: usize| bare(&mock.base_url, &asked[from..from + 16]);
+    let (early, late) = ((took(2), bare(2)), (took(TURNS - 16), bare(TURNS - 16)));
     println!(
-        "{name}: {TURNS} turns, {sent} bytes sent, {unique} of them unique, {journal} in the journal ({:.3} times as much); the turns at \
-         the end took {:.1} times as long as the tenth",
+        "{name}: {TURNS} turns, {sent} bytes sent, {unique} of them unique, {journal} in the journal ({:.3} times as much); a turn took \
+         {:.1} ms about the tenth and {:.1} ms at the end, of which the bare exchange of its bytes {:.1} and {:.1}",
         journal as f64 / unique as f64,
-        took(TURNS - 16) / took(2),
+        early.0,
+        late.0,
+        early.1,
+        late.1,
     );
     assert!(journal * 100 <= unique * MOST, "{name}: {journal} bytes of journal for {unique}");
     // A tenth of the rows early on, and one near the end: but for longer numbers they weigh the same.
     assert!(part(8) * 100 <= part(1) * 105, "{name}: rows grow from {} to {} bytes", part(1), part(8));
+}
+
+fn median_ms(took: &mut [Duration]) -> f64 {
+    took.sort();
+    took[took.len() / 2].as_secs_f64() * 1_000.0
+}
+
+/// What it takes to send these requests to the same model and to read its answers, and nothing else.
+fn bare(base_url: &str, requests: &[(Vec<u8>, Instant)]) -> f64 {
+    let address = base_url.trim_start_matches("http://");
+    let exchange = |(body, _): &(Vec<u8>, Instant)| {
+        let began = Instant::now();
+        let mut socket = TcpStream::connect(address).unwrap();
+        let head = format!("POST / HTTP/1.1\r\nhost: m\r\ncontent-length: {}\r\n\r\n", body.len());
+        socket.write_all(head.as_bytes()).unwrap();
+        socket.write_all(body).unwrap();
+        socket.read_to_end(&mut Vec::new()).unwrap();
+        began.elapsed()
+    };
+    median_ms(&mut requests.iter().map(exchange).collect::<Vec<_>>())
 }
 
 /// The bytes of each row of the only run's journal.
