@@ -49,6 +49,9 @@ const IDENTICAL_CALLS: u32 = 10;
 pub struct Agent {
     /// Its name, the scope of its steps: `researcher/llm#2`.
     pub name: String,
+    /// What it is good for: planners and routers choose by it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
     /// What the model is told it is; nothing is sent if it is empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub instructions: String,
@@ -76,6 +79,9 @@ pub struct Agent {
     /// The form of its answer, if that is to be JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Output>,
+    /// What its answer in JSON is checked against, if that is less than the model is given.
+    #[serde(skip)]
+    pub(crate) checked: Option<Value>,
     /// What it may spend within a run.
     #[serde(default, skip_serializing_if = "Limit::is_none")]
     pub budget: Limit,
@@ -128,6 +134,9 @@ pub struct Answer {
     /// The answer in JSON, if the agent was to answer so; its text is the same then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<Value>,
+    /// Billionths of a US dollar, as far as prices are known now: in no journal, so nothing may be decided by it that is not recorded.
+    #[serde(skip)]
+    pub(crate) nano_usd: u64,
 }
 
 /// What agents need of their host; lent to workflows as a resource of the engine.
@@ -158,6 +167,7 @@ impl Agent {
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
+            description: String::new(),
             instructions: String::new(),
             model: None,
             servers: Vec::new(),
@@ -168,6 +178,7 @@ impl Agent {
             calls_per_turn: CALLS_PER_TURN,
             identical_calls: IDENTICAL_CALLS,
             output: None,
+            checked: None,
             budget: Limit::default(),
             run_budget: Limit::default(),
             priority: 0,
@@ -180,6 +191,12 @@ impl Agent {
             hooks: Hooks::default(),
             resources: Vec::new(),
         }
+    }
+
+    /// What it is good for, in a sentence: planners and routers choose by it.
+    #[must_use]
+    pub fn description(self, description: impl Into<String>) -> Self {
+        Self { description: description.into(), ..self }
     }
 
     /// What the model is told it is.
@@ -233,7 +250,19 @@ impl Agent {
     /// It has to answer in JSON that fits this schema (of an object): [`Answer::value`]. An answer that does not fit is sent back once.
     #[must_use]
     pub fn output(self, name: impl Into<String>, schema: Value) -> Self {
-        Self { output: Some(Output { name: name.into(), schema }), ..self }
+        Self { output: Some(Output { name: name.into(), schema }), checked: None, ..self }
+    }
+
+    /// The same, and what misses only what is not in `checked` is an answer all the same.
+    pub(crate) fn output_checked(self, name: &str, schema: Value, checked: Value) -> Self {
+        Self { checked: Some(checked), ..self.output(name, schema) }
+    }
+
+    /// What its answer has to fit.
+    pub(crate) fn expected(&self) -> Option<Output> {
+        let asked = self.output.as_ref()?;
+        let schema = self.checked.as_ref().unwrap_or(&asked.schema);
+        Some(Output { name: asked.name.clone(), schema: schema.clone() })
     }
 
     /// What it may spend within a run. A call that could exceed it is not made: the run parks, and `abide resume --budget` raises it.
@@ -269,17 +298,17 @@ impl Agent {
     pub fn run(&self, ctx: &Ctx, input: impl Into<Input>) -> Scoped<Result<Answer>> {
         let (agent, input) = (self.clone(), input.into());
         let key = input.key();
-        ctx.scope(self.scope_name(), move |ctx| async move { converse(&agent, &ctx, input).await }).key(key)
+        ctx.scope(scope_name(&self.name), move |ctx| async move { converse(&agent, &ctx, input).await }).key(key)
     }
+}
 
-    /// The name without what would break a step's id.
-    pub(crate) fn scope_name(&self) -> String {
-        let mut name = self.name.replace(|c: char| c.is_control() || matches!(c, '/' | '#' | '[' | ']'), "_");
-        while name.len() > MAX_NAME {
-            name.pop();
-        }
-        if name.is_empty() { "agent".to_owned() } else { name }
+/// The name without what would break a step's id.
+pub(crate) fn scope_name(name: &str) -> String {
+    let mut name = name.replace(|c: char| c.is_control() || matches!(c, '/' | '#' | '[' | ']'), "_");
+    while name.len() > MAX_NAME {
+        name.pop();
     }
+    if name.is_empty() { "agent".to_owned() } else { name }
 }
 
 impl Answer {

@@ -7,6 +7,7 @@ use abide_engine::{Ctx, Result, Wait, terminal};
 use futures_util::future::join_all;
 
 use crate::agent::{Agent, AgentHost, Answer, Approval};
+use crate::agent_exit::{Exits, Talked};
 use crate::agent_filter::ToolFilter;
 use crate::agent_limit::CallLimit;
 use crate::agent_move::{Move, Plan, answer_text, conclude, decide};
@@ -14,6 +15,7 @@ use crate::agent_rounds::Calling;
 use crate::agent_start;
 use crate::agent_text::{Sessions, Told, foreign};
 use crate::ask::Models;
+use crate::charge;
 use crate::input::Input;
 use crate::memory;
 use crate::model::ModelConfig;
@@ -22,7 +24,7 @@ use crate::skill;
 use crate::structured;
 use crate::template;
 use crate::tools::{Policy, ToolSpec};
-use crate::wire::{Output, Prompt, Reply, Stop, ToolChoice, ToolDecl, Turn, Usage};
+use crate::wire::{Output, Prompt, Reply, Stop, ToolChoice, ToolDecl, Turn};
 
 /// A conversation with a model about one input.
 struct Conversation<'a> {
@@ -34,42 +36,66 @@ struct Conversation<'a> {
 
 /// Runs the agent on `input`, in the scope of `ctx`.
 pub(crate) async fn converse(agent: &Agent, ctx: &Ctx, input: Input) -> Result<Answer> {
-    let instructions = template::filled(agent, &input)?;
-    let answer = answer(agent, ctx, &instructions, input.clone()).await?;
+    let first = First::Asked(input.clone());
+    let begin = Begin { instructions: &template::filled(agent, &input)?, first, recalls: true };
+    let answer = talk(agent, ctx, begin, &Exits::default()).await?.answer;
     memory::remember(ctx, agent, &input, &answer).await?;
     Ok(answer)
 }
 
-async fn answer(agent: &Agent, ctx: &Ctx, instructions: &str, input: Input) -> Result<Answer> {
+/// What a conversation begins with.
+pub(crate) struct Begin<'a> {
+    pub(crate) instructions: &'a str,
+    pub(crate) first: First,
+    /// Does what the agent remembers stand before it?
+    pub(crate) recalls: bool,
+}
+
+/// What stands before the model's first reply.
+pub(crate) enum First {
+    /// What the agent is asked, with all that its file attaches.
+    Asked(Input),
+    /// What was said so far.
+    Turns(Vec<Turn>),
+}
+
+/// Goes on with a conversation until the agent answers or takes one of the exits.
+pub(crate) async fn talk(agent: &Agent, ctx: &Ctx, begin: Begin<'_>, exits: &Exits) -> Result<Talked> {
     let filter = ToolFilter::new(agent.allow.as_deref(), &agent.deny)
         .map_err(|error| terminal(format!("agent `{}`: {error}", agent.name)))?;
     let talk = Conversation { ctx, agent, host: host(agent, ctx)?, own: OwnTools::of(agent) };
     let mut models = Models::new(model(agent)?, talk.host.clone(), ctx);
     let tools = talk.own.before(filter.choose(talk.discover().await?))?;
-    let remembered = memory::recall(ctx, agent).await?;
-    let turns = agent_start::turns(ctx, agent, &talk.host, model(agent)?, input).await?;
-    let mut prompt = talk.prompt(instructions, turns, &tools);
+    let remembered = if begin.recalls { memory::recall(ctx, agent).await? } else { Vec::new() };
+    let turns = match begin.first {
+        First::Asked(input) => agent_start::turns(ctx, agent, &talk.host, model(agent)?, input).await?,
+        First::Turns(turns) => turns,
+    };
+    let mut prompt = talk.prompt(begin.instructions, turns, &tools, exits);
     prompt.turns.splice(..0, remembered);
+    let expected = agent.expected();
     let mut sessions = Sessions::default();
     let mut limit = CallLimit::new(agent.calls_per_turn, agent.identical_calls);
-    let (mut turns, mut usage, mut repaired) = (0, Usage::default(), false);
+    let (mut spent, mut repaired) = (Answer::from(""), false);
     loop {
-        turns += 1;
-        let last = turns >= agent.max_turns;
+        spent.turns += 1;
+        let last = spent.turns >= agent.max_turns;
         if last {
-            conclude(&mut prompt, turns > 1);
+            conclude(&mut prompt, spent.turns > 1);
         }
         let (reply, model) = models.ask(ctx, agent, &mut prompt).await?;
         if prompt.tool_choice == ToolChoice::Required {
             prompt.tool_choice = ToolChoice::Auto;
         }
-        usage += reply.usage;
-        if let Some(output) = &agent.output
-            && is_answer(&reply, output, &tools)
+        spent.usage += reply.usage;
+        spent.nano_usd = spent.nano_usd.saturating_add(talk.cost(&model, &reply));
+        if let Some(output) = &expected
+            && is_answer(&reply, output, &tools, exits)
         {
             match structured::read(&reply, output) {
                 Ok(value) => {
-                    return Ok(Answer { text: value.to_string(), turns, stop: Stop::End, usage, value: Some(value) });
+                    let answer = Answer { text: value.to_string(), value: Some(value), ..spent };
+                    return Ok(Talked::over(answer, prompt.turns));
                 }
                 // Once: a model that misses it twice will not find it.
                 Err(unfit) if unfit.can_be_repaired() && !repaired && !last => {
@@ -87,13 +113,19 @@ async fn answer(agent: &Agent, ctx: &Ctx, instructions: &str, input: Input) -> R
         }
         match decide(&reply, &tools, last) {
             Move::End => {
-                let text = answer_text(agent, &reply, turns)?;
-                return Ok(Answer { text, turns, stop: reply.stop, usage, value: None });
+                let text = answer_text(agent, &reply, spent.turns)?;
+                let answer = Answer { text, stop: reply.stop.clone(), ..spent };
+                prompt.turns.push(reply.into_turn(&model));
+                return Ok(Talked::over(answer, prompt.turns));
             }
             Move::Call(mut plans) => {
                 limit.hold_back(&mut plans);
-                let told = talk.carry_out(plans).await?;
+                let mut told = talk.carry_out(plans).await?;
+                let left = exits.take(&reply, &mut told);
                 prompt.turns.extend(tell(&model, reply, told, &mut sessions));
+                if left.is_some() {
+                    return Ok(Talked { answer: Answer { stop: Stop::ToolUse, ..spent }, left, turns: prompt.turns });
+                }
             }
         }
     }
@@ -120,9 +152,10 @@ fn model(agent: &Agent) -> Result<&ModelConfig> {
 }
 
 /// Is this to be the answer? A call of a tool that the agent has comes before it.
-fn is_answer(reply: &Reply, output: &Output, tools: &[ToolSpec]) -> bool {
+fn is_answer(reply: &Reply, output: &Output, tools: &[ToolSpec], exits: &Exits) -> bool {
     let gives_it = reply.tool_calls.iter().any(|call| call.name == output.name);
-    let calls = reply.tool_calls.iter().any(|call| tools.iter().any(|tool| tool.name == call.name));
+    let calls =
+        reply.tool_calls.iter().any(|call| exits.has(&call.name) || tools.iter().any(|tool| tool.name == call.name));
     gives_it || !calls
 }
 
@@ -149,7 +182,13 @@ impl Conversation<'_> {
         Ok(tools)
     }
 
-    fn prompt(&self, instructions: &str, turns: Vec<Turn>, tools: &[ToolSpec]) -> Prompt {
+    /// Billionths of a US dollar, as far as anybody knows.
+    fn cost(&self, model: &ModelConfig, reply: &Reply) -> u64 {
+        let (vars, served) = (self.host.vars.as_ref(), reply.model.as_deref());
+        charge::cost(model, vars, &reply.usage, served, charge::now_ms(self.ctx)).unwrap_or(0)
+    }
+
+    fn prompt(&self, instructions: &str, turns: Vec<Turn>, tools: &[ToolSpec], exits: &Exits) -> Prompt {
         let said = Some(instructions.trim()).filter(|said| !said.is_empty()).map(str::to_owned);
         let system: Vec<String> = said.into_iter().chain(skill::listing(&self.agent.skills)).collect();
         let decl = |spec: &ToolSpec| ToolDecl {
@@ -161,7 +200,7 @@ impl Conversation<'_> {
             system: (!system.is_empty()).then(|| system.join("\n\n")),
             turns,
             output: self.agent.output.clone(),
-            tools: tools.iter().map(decl).collect(),
+            tools: tools.iter().map(decl).chain(exits.tools()).collect(),
             tool_choice: self.agent.tool_choice,
             ..Prompt::default()
         }

@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 use crate::agent::{Agent, AgentHost, Approval};
 use crate::agent_text::foreign;
 use crate::observe;
-use crate::rounds::{Answers, Asks, Came, Given, Left, Look, Onward, Sampling, Work};
+use crate::rounds::{Answers, Asks, Came, Given, Left, Look, Onward, Sampling, Underway};
 use crate::sampling;
 use crate::tools::{BoxFuture, Policy, ToolCall, ToolSpec};
 
@@ -169,7 +169,7 @@ impl Calling<'_> {
     }
 
     /// The request after a work was lost: in doubt, until somebody says that the call may be made again.
-    async fn lost(&self, call: &ToolCall, work: Work, why: String) -> Result<Came> {
+    async fn lost(&self, call: &ToolCall, work: Underway, why: String) -> Result<Came> {
         let (host, key): (_, Arc<str>) = (self.host.clone(), work.key.into());
         let its = key.clone();
         let again = move |Again { call, .. }: Again| -> BoxFuture<Result<Came>> {
@@ -252,7 +252,7 @@ impl Calling<'_> {
     }
 
     /// From a work to its result.
-    async fn follow(&self, call: &ToolCall, work: &Work) -> Result<Followed> {
+    async fn follow(&self, call: &ToolCall, work: &Underway) -> Result<Followed> {
         let followed = self.watch(call, work).await;
         if followed.is_err() {
             self.call_off(call, Left::Work(work.clone())).await;
@@ -260,7 +260,7 @@ impl Calling<'_> {
         followed
     }
 
-    async fn watch(&self, call: &ToolCall, work: &Work) -> Result<Followed> {
+    async fn watch(&self, call: &ToolCall, work: &Underway) -> Result<Followed> {
         let (since, mut poll, mut answered) = (self.ctx.now(), work.poll_ms, BTreeSet::new());
         loop {
             self.pause(since, poll.map_or(POLL, Duration::from_millis)).await?;
@@ -285,7 +285,7 @@ impl Calling<'_> {
         }
     }
 
-    async fn update(&self, call: &ToolCall, work: &Work, asks: Asks, answers: Answers) -> Result<()> {
+    async fn update(&self, call: &ToolCall, work: &Underway, asks: Asks, answers: Answers) -> Result<()> {
         let (host, made, at, asks) = (self.host.clone(), call.clone(), work.clone(), Arc::new(asks));
         let update = move |about: About| host.tools.update(made.clone(), at.clone(), asks.clone(), about.answers);
         let about = About { answers, ..self.about(Some(work)) };
@@ -309,7 +309,7 @@ impl Calling<'_> {
         let _ = step.retry(Retry::attempts(2)).timeout(CALL_OFF).key(self.index).await;
     }
 
-    fn about(&self, work: Option<&Work>) -> About {
+    fn about(&self, work: Option<&Underway>) -> About {
         let ToolSpec { server, tool, .. } = self.spec;
         let id = work.map(|work| work.id.clone());
         About { server: server.clone(), tool: tool.clone(), id, answers: Answers::new() }

@@ -35,7 +35,7 @@ pub(crate) async fn turns(
             return Err(terminal(format!("the prompt {name} does not begin with a message of the user's")));
         }
     }
-    let is_said = !input.text.is_empty() || !input.attachments.is_empty();
+    let is_said = !input.text.is_empty() || !input.attachments.is_empty() || !input.context.is_empty();
     match turns.last_mut() {
         Some(Turn::User(parts)) if is_said => parts.extend(input.parts()),
         Some(Turn::User(_)) => {}

@@ -292,7 +292,7 @@ fn a_pinned_definition_reads_back_and_has_defaults() {
     let text = serde_json::to_string(&agent).unwrap();
     assert_eq!(serde_json::from_str::<Agent>(&text).unwrap(), agent);
     for stop in [Stop::Truncated, Stop::Other("x".into())] {
-        let answer = Answer { text: "t".into(), turns: 1, stop, usage: Usage::default(), value: None };
+        let answer = Answer { text: "t".into(), turns: 1, stop, usage: Usage::default(), value: None, nano_usd: 0 };
         let text = serde_json::to_string(&answer).unwrap();
         assert_eq!(serde_json::from_str::<Answer>(&text).unwrap(), answer, "{text}");
     }

@@ -7,7 +7,7 @@ use abide_engine::{Admission, Budget, Ceiling, Ctx, Rates, Spent};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, scope_name};
 use crate::model::{ModelConfig, Provider};
 use crate::price::{Priced, nano_of_usd};
 use crate::secret::{SecretRef, Vars, expand};
@@ -125,7 +125,7 @@ pub(crate) struct Payer<'a> {
 
 impl<'a> Payer<'a> {
     pub(crate) fn agent(agent: &'a Agent) -> Self {
-        let (name, own) = (agent.scope_name().into(), agent.budget);
+        let (name, own) = (scope_name(&agent.name).into(), agent.budget);
         Self { name, own, run: &agent.run_budget, priority: agent.priority }
     }
 }
@@ -146,6 +146,18 @@ pub(crate) fn of_reply(provider: Provider, body: &Value) -> Used {
 /// What an answer of vectors says.
 pub(crate) fn of_vectors(provider: Provider, body: &Value) -> Used {
     (wire::embed::usage(provider, body), None)
+}
+
+/// What a reply has cost, in billionths of a US dollar; `None` if nobody knows.
+pub(crate) fn cost(
+    model: &ModelConfig,
+    vars: &dyn Vars,
+    usage: &Usage,
+    served: Option<&str>,
+    now_ms: i64,
+) -> Option<u64> {
+    let url = expand(model.base_url_template(), vars).unwrap_or_default();
+    Priced { own: model.price, model: model.model.clone(), url }.nano_usd(usage, served, now_ms)
 }
 
 /// What a call asks for that uses at most so many tokens; `read` tells what its answer says.

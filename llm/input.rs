@@ -16,6 +16,9 @@ pub struct Input {
     pub attachments: Vec<Attachment>,
     /// A prompt of a server's, which comes before the text.
     pub prompt: Option<PromptRef>,
+    /// Texts that stand before it without anything in between, as patterns tell them. What somebody said is one of its own, word for word, so that
+    /// a journal holds it once however often it is told.
+    pub(crate) context: Vec<String>,
 }
 
 /// An image or a document.
@@ -47,13 +50,15 @@ impl From<Written> for Input {
     fn from(written: Written) -> Self {
         match written {
             Written::Text(text) => text.into(),
-            Written::With { text, attachments, prompt } => Self { text, attachments, prompt },
+            Written::With { text, attachments, prompt } => Self { text, attachments, prompt, context: Vec::new() },
         }
     }
 }
 
 impl From<Input> for Written {
-    fn from(Input { text, attachments, prompt }: Input) -> Self {
+    fn from(input: Input) -> Self {
+        let text = input.whole();
+        let Input { attachments, prompt, .. } = input;
         let plain = attachments.is_empty() && prompt.is_none();
         if plain { Self::Text(text) } else { Self::With { text, attachments, prompt } }
     }
@@ -105,8 +110,10 @@ impl Input {
     /// As the model is told.
     pub(crate) fn parts(self) -> Vec<Part> {
         let mut parts: Vec<Part> = self.attachments.into_iter().map(Part::from).collect();
+        parts.extend(self.context.into_iter().map(Part::Text));
         if !self.text.is_empty() || parts.is_empty() {
-            parts.push(Part::Text(self.text));
+            let apart = parts.iter().any(|part| matches!(part, Part::Text(_)));
+            parts.push(Part::Text(if apart { format!("\n\n{}", self.text) } else { self.text }));
         }
         parts
     }
@@ -114,12 +121,25 @@ impl Input {
     /// Tells two inputs apart.
     pub(crate) fn key(&self) -> String {
         if self.attachments.is_empty() && self.prompt.is_none() {
-            return self.text.clone();
+            return self.whole();
         }
         let prompt = self.prompt.as_ref().and_then(|prompt| serde_json::to_string(prompt).ok()).unwrap_or_default();
         let shown: Vec<String> = self.attachments.iter().map(|one| format!("{}:{}", one.name, one.data)).collect();
-        let key = format!("{} {}", self.text, shown.join(" "));
+        let key = format!("{} {}", self.whole(), shown.join(" "));
         if prompt.is_empty() { key } else { format!("{key} {prompt}") }
+    }
+
+    /// All that it says, in one text.
+    pub(crate) fn whole(&self) -> String {
+        if self.context.is_empty() {
+            return self.text.clone();
+        }
+        let mut all = self.context.concat();
+        if !self.text.is_empty() {
+            all.push_str("\n\n");
+            all.push_str(&self.text);
+        }
+        all
     }
 }
 

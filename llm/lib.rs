@@ -21,13 +21,16 @@
 //! - `agent`: an agent as plain data and its answer; `agent_loop` turns it into steps (`ask` puts one question to a
 //!   model and its fallbacks), by the pure rules of `agent_filter`
 //!   (which tools it sees), `agent_move` (what follows a reply), `agent_rounds` (one call over several rounds; `sampling` asks a model for
-//!   a server), `agent_start` (what is read before the first question), `agent_text` (what the model is told of a result) and
+//!   a server), `agent_start` (what is read before the first question), `agent_text` (what the model is told of a result), `agent_exit` (what
+//!   hands a conversation over) and
 //!   `reconcile` (what a tool says of a call in doubt)
+//! - `patterns`: agents composed, each composition itself usable as an agent is
 
 #![forbid(unsafe_code)]
 
 mod address;
 mod agent;
+mod agent_exit;
 mod agent_filter;
 mod agent_limit;
 mod agent_loop;
@@ -51,6 +54,7 @@ mod memory;
 mod model;
 pub mod observe;
 mod own_tools;
+mod patterns;
 mod price;
 mod rate;
 mod reconcile;
@@ -82,11 +86,15 @@ pub use http::Client;
 pub use input::{Attachment, Input};
 pub use memory::{Exchange, Memories, Memory, Remembers};
 pub use model::{ModelConfig, Provider, Structured};
+pub use patterns::{
+    Branch, Chain, Choice, DeepOrchestrator, EvaluatorOptimizer, Function, Grade, Intent, IntentClassifier, MapOver,
+    Orchestrator, Parallel, Planning, Rating, Router, Swarm, Work,
+};
 pub use price::{Price, nano_of_usd};
 pub use rate::RateLimits;
 pub use reconcile::Reconcile;
 pub use redact::Redactor;
-pub use rounds::{Answers, Asks, Came, Given, Left, Look, Onward, PromptRef, ResourceRef, Sampling, Work};
+pub use rounds::{Answers, Asks, Came, Given, Left, Look, Onward, PromptRef, ResourceRef, Sampling, Underway};
 pub use schemars;
 pub use secret::{EnvVars, MissingVar, SecretRef, Vars, expand};
 pub use skill::Skill;

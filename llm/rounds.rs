@@ -18,7 +18,7 @@ pub enum Came {
     /// The server wants to know something first.
     Asks(Asks),
     /// The server works on it, and wants to be asked for the result.
-    Works(Work),
+    Works(Underway),
 }
 
 /// What a server wants to know before it goes on, under names of its own.
@@ -55,7 +55,7 @@ pub struct Sampling {
 
 /// What a server works on by itself, looked after by its id.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Work {
+pub struct Underway {
     /// The server's id of it.
     pub id: String,
     /// How often the server wants to be asked, in milliseconds.
@@ -108,7 +108,7 @@ pub enum Left {
     /// An open call.
     Open(Arc<Asks>),
     /// A work.
-    Work(Work),
+    Work(Underway),
 }
 
 /// A prompt that a server offers, with its arguments.
@@ -172,7 +172,7 @@ impl Came {
         let kind = value.get(TYPE).and_then(Value::as_str).filter(|_| value.get("content").is_none());
         let read = match kind {
             Some(ASKS) => Asks::deserialize(&value).ok().map(Self::Asks),
-            Some(WORKS) => Work::deserialize(&value).ok().map(Self::Works),
+            Some(WORKS) => Underway::deserialize(&value).ok().map(Self::Works),
             _ => None,
         };
         read.unwrap_or(Self::Done(value))
@@ -183,7 +183,7 @@ impl Came {
         match self {
             Self::Done(result) => Self::Done(result),
             Self::Asks(asks) => Self::Asks(Asks { key: key.to_owned(), ..asks }),
-            Self::Works(work) => Self::Works(Work { key: key.to_owned(), ..work }),
+            Self::Works(work) => Self::Works(Underway { key: key.to_owned(), ..work }),
         }
     }
 }
@@ -197,7 +197,7 @@ mod tests {
     fn what_is_kept_is_read_back_and_a_result_is_never_taken_for_something_else() {
         let people = BTreeMap::from([("who".to_owned(), json!({"message": "who?"}))]);
         let asks = Asks { people, back: json!({"state": "s"}), ..Asks::default() };
-        let work = Work { id: "t".into(), poll_ms: None, key: String::new() };
+        let work = Underway { id: "t".into(), poll_ms: None, key: String::new() };
         for came in [Came::Asks(asks).under("k"), Came::Works(work).under("k")] {
             assert_eq!(Came::read(came.clone().write()), came);
         }

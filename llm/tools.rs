@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Reconcile;
-use crate::rounds::{Answers, Asks, Came, Left, Look, Onward, PromptRef, ResourceRef, Work};
+use crate::rounds::{Answers, Asks, Came, Left, Look, Onward, PromptRef, ResourceRef, Underway};
 
 /// A boxed future that may move between threads.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
@@ -100,13 +100,19 @@ pub trait Tools: Send + Sync + 'static {
     }
 
     /// How a work of a call stands. It changes nothing.
-    fn look(&self, call: ToolCall, work: Work) -> BoxFuture<Result<Look, Error>> {
+    fn look(&self, call: ToolCall, work: Underway) -> BoxFuture<Result<Look, Error>> {
         let _ = work;
         unknown(&call.server)
     }
 
     /// Brings answers to a work that waits for them.
-    fn update(&self, call: ToolCall, work: Work, asks: Arc<Asks>, answers: Answers) -> BoxFuture<Result<(), Error>> {
+    fn update(
+        &self,
+        call: ToolCall,
+        work: Underway,
+        asks: Arc<Asks>,
+        answers: Answers,
+    ) -> BoxFuture<Result<(), Error>> {
         let _ = (work, asks, answers);
         unknown(&call.server)
     }

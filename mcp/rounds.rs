@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use abide_engine::{Error, Teller, in_doubt, step_teller};
-use abide_llm::{Answers, Asks, BoxFuture, Came, Given, Look, Policy, Sampling, ToolCall, Work};
+use abide_llm::{Answers, Asks, BoxFuture, Came, Given, Look, Policy, Sampling, ToolCall, Underway};
 use rmcp::model::InputRequest;
 use serde_json::{Value, json};
 
@@ -75,7 +75,7 @@ impl Servers {
         match open.next().await {
             Next::Outcome(Ok(Outcome::Done(result))) => Ok(Came::Done(result)),
             Next::Outcome(Ok(Outcome::Task(task))) => {
-                Ok(Came::Works(Work { id: task.id, poll_ms: task.poll_ms, key: String::new() }))
+                Ok(Came::Works(Underway { id: task.id, poll_ms: task.poll_ms, key: String::new() }))
             }
             Next::Outcome(Ok(Outcome::Asks(asked))) => Ok(match self.asks(call, asked) {
                 Ok(asks) => Came::Asks(asks),
@@ -228,7 +228,7 @@ impl Servers {
     }
 
     /// How a task stands.
-    pub(crate) async fn look_at(&self, call: ToolCall, work: Work, teller: Teller) -> Result<Look, Error> {
+    pub(crate) async fn look_at(&self, call: ToolCall, work: Underway, teller: Teller) -> Result<Look, Error> {
         let handle = TaskHandle { id: work.id, poll_ms: work.poll_ms, ttl_ms: None };
         Ok(match self.look_once(&call, &handle, &teller).await? {
             Err(why) => Look::Lost(why),
@@ -245,7 +245,13 @@ impl Servers {
     }
 
     /// Brings answers to a task.
-    pub(crate) async fn bring(&self, call: ToolCall, work: Work, asks: &Asks, answers: Answers) -> Result<(), Error> {
+    pub(crate) async fn bring(
+        &self,
+        call: ToolCall,
+        work: Underway,
+        asks: &Asks,
+        answers: Answers,
+    ) -> Result<(), Error> {
         let responses = self.responses(asks, answers);
         self.update_task(&call, &work.id, responses).await
     }

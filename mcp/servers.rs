@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use abide_engine::{Error, ErrorKind, Parked, did_not_happen, step_teller};
 use abide_llm::{
     Answers, Asks, BoxFuture, Came, Left, Look, Onward, Policy, PromptRef, ResourceRef, ToolCall, ToolSpec, Tools,
-    Vars, Work,
+    Underway, Vars,
 };
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -265,12 +265,18 @@ impl Tools for Servers {
         self.is_set_aside(asks)
     }
 
-    fn look(&self, call: ToolCall, work: Work) -> BoxFuture<Result<Look, Error>> {
+    fn look(&self, call: ToolCall, work: Underway) -> BoxFuture<Result<Look, Error>> {
         let (this, teller) = (self.clone(), step_teller());
         Box::pin(async move { this.look_at(call, work, teller).await })
     }
 
-    fn update(&self, call: ToolCall, work: Work, asks: Arc<Asks>, answers: Answers) -> BoxFuture<Result<(), Error>> {
+    fn update(
+        &self,
+        call: ToolCall,
+        work: Underway,
+        asks: Arc<Asks>,
+        answers: Answers,
+    ) -> BoxFuture<Result<(), Error>> {
         let this = self.clone();
         Box::pin(async move { this.bring(call, work, &asks, answers).await })
     }

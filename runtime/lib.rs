@@ -47,6 +47,8 @@ pub use abide_engine::{
     Ctx, Effect, Error, ErrorKind, Reconciled, Result, Retry, StepKind, did_not_happen, in_doubt, retry_after,
     step_attempt, step_key, terminal,
 };
+#[cfg(feature = "agents")]
+pub use abide_llm as llm;
 #[cfg(feature = "cli")]
 pub use cli::cli;
 pub use error::HostError;
@@ -58,5 +60,12 @@ pub mod prelude {
     pub use crate::{
         Abide, Ctx, Effect, Error, HostError, Reconciled, Result, Retry, Run, did_not_happen, in_doubt, retry_after,
         step_key, terminal,
+    };
+    #[cfg(feature = "agents")]
+    pub use abide_llm::{
+        Agent, Answer, Chain, DeepOrchestrator, EvaluatorOptimizer, Function, Grade, Input, IntentClassifier, Limit,
+        MapOver, ModelConfig, Orchestrator, Parallel,
+        Planning::{self, Full, Iterative},
+        Router, Swarm, Work,
     };
 }

@@ -4,23 +4,28 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use abide_llm::{Agent, Policy, Redactor, Vars};
+use abide_llm::{ModelConfig, Policy, Redactor, Vars};
 use abide_mcp::{ServerConfig, ToolRule};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{AgentDef, ConfigError, ConsentKind, ConsentRequest, Consented, Project};
+use super::compose::Composer;
+use super::composition::Composition;
+use crate::config::{AgentDef, ConfigError, ConsentKind, ConsentRequest, Consented, Project, WorkflowDef};
 use crate::{Definition, HostError};
 
-/// The layout that this build writes, and the newest that it reads.
-const VERSION: u32 = 1;
+/// The newest layout that this build reads, and writes for workflows.
+const VERSION: u32 = 2;
+/// The layout of a single agent's run, which older builds read, too.
+const AGENT_VERSION: u32 = 1;
 
-/// An agent with all that it needs, as a run has pinned it.
+/// An agent or a workflow with all that it needs, as a run has pinned it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentRun {
     version: u32,
-    /// The agent, its model included; its texts are in the written form of [`Redactor`].
-    pub agent: Agent,
-    /// The declarations of its servers.
+    /// Who works: under `agent` or `workflow`. Agents' texts are in the written form of [`Redactor`].
+    #[serde(flatten)]
+    pub work: Composition,
+    /// The declarations of their servers.
     pub servers: Vec<ServerConfig>,
     /// The rules for tools, as the files say them: which of them hold is settled by `consents`.
     pub rules: Vec<ToolRule>,
@@ -36,40 +41,33 @@ pub struct AgentRun {
 impl AgentRun {
     /// What a run of this agent pins; `model` is the name of a model that takes the place of the agent's own.
     pub fn pin(project: &Project, def: &AgentDef, model: Option<&str>) -> Result<Self, ConfigError> {
-        let servers = project.servers_of(def)?;
-        let mut agent = Agent::new(&def.name)
-            .instructions(&def.instructions)
-            .model(project.model_of(def, model)?)
-            .servers(servers.iter().map(|server| server.name.clone()))
-            .deny(def.disallowed.iter().cloned());
-        agent.allow.clone_from(&def.tools);
-        agent.max_turns = def.max_turns.unwrap_or(agent.max_turns);
-        let limits = project.limits();
-        (agent.calls_per_turn, agent.identical_calls) = (limits.calls_per_turn, limits.identical_calls);
-        (agent.budget, agent.run_budget, agent.priority) = (def.budget, project.budget(), def.priority);
-        agent.tool_choice = def.tool_choice;
-        agent.resources.clone_from(&def.resources);
-        if let Some(resource) = def.resources.iter().find(|one| !servers.iter().any(|s| s.name == one.server)) {
-            return Err(project.no_server(&resource.server, def));
-        }
-        let agent = project.equip(agent, def)?;
-        project.check_prices(&agent)?;
+        let mut composer = Composer::new(project, model);
+        let work = composer.agent(def)?;
+        Self::of(project, AGENT_VERSION, work, composer)
+    }
+
+    /// What a run of this workflow pins, and what the user should know of its agents' files; `model` takes the place of every agent's own.
+    pub fn pin_workflow(
+        project: &Project,
+        def: &WorkflowDef,
+        model: Option<&str>,
+    ) -> Result<(Self, Vec<String>), ConfigError> {
+        let mut composer = Composer::new(project, model);
+        let work = composer.workflow(def)?;
+        let warnings = std::mem::take(&mut composer.warnings);
+        Ok((Self::of(project, VERSION, work, composer)?, warnings))
+    }
+
+    fn of(project: &Project, version: u32, work: Composition, found: Composer<'_>) -> Result<Self, ConfigError> {
         // What the files say is pinned whole; what of it holds depends on consent, which may still be given.
         let all = project.consented()?.to_everything();
         let mut trusted = project.trusted(&all);
         let mut sampling = project.sampling(&all);
-        let is_inline = |name: &String| def.inline_servers.iter().any(|server| server.name == *name);
-        trusted.retain(|name| !is_inline(name));
-        sampling.retain(|name, _| !is_inline(name) && servers.iter().any(|server| server.name == *name));
-        Ok(Self {
-            version: VERSION,
-            agent,
-            servers,
-            rules: project.tool_rules(&all),
-            trusted,
-            sampling,
-            consents: project.consent_requests_for(def, model)?,
-        })
+        trusted.retain(|name| !found.inline.contains(name));
+        sampling.retain(|name, _| !found.inline.contains(name) && found.servers.contains_key(name));
+        let servers = found.servers.into_values().collect();
+        let (rules, consents) = (project.tool_rules(&all), found.consents);
+        Ok(Self { version, work, servers, rules, trusted, sampling, consents })
     }
 
     /// Reads what a run carries.
@@ -88,7 +86,10 @@ impl AgentRun {
     /// What to give to `Start::definition`: the texts in their written form, the project's root beside them.
     pub fn definition(&self, root: &Path, redactor: &Redactor) -> Result<Definition, serde_json::Error> {
         let mut written = self.clone();
-        written.agent.hide_texts(redactor);
+        written.work.edit(&mut |agent| {
+            agent.hide_texts(redactor);
+            agent.description = redactor.hide(&agent.description).into_owned();
+        });
         let body = Some(serde_json::to_string(&written)?);
         Ok(Definition { body, root: Some(root.to_string_lossy().into_owned()) })
     }
@@ -100,12 +101,17 @@ impl AgentRun {
 
     /// Tells the redactor every secret that this run can meet, as far as it is set.
     pub fn teach(&self, root: &Path, vars: &dyn Vars, redactor: &Redactor) {
-        if let Some(model) = &self.agent.model {
+        for model in self.models() {
             model.teach(vars, redactor);
         }
         for server in &self.servers {
             abide_mcp::teach_secrets(server, root, vars, redactor);
         }
+    }
+
+    /// All models that it can call.
+    pub(super) fn models(&self) -> Vec<&ModelConfig> {
+        self.work.models()
     }
 
     /// The rules that hold: without consent a project's `allow` or weaker effect is left out.

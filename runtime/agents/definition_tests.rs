@@ -39,17 +39,49 @@ fn a_definition_holds_what_files_said_and_no_secret() {
     let dir = tempfile::tempdir().unwrap();
     let (project, def) = project(dir.path());
     let pinned = AgentRun::pin(&project, &def, None).unwrap();
-    assert_eq!((pinned.agent.max_turns, pinned.agent.servers.as_slice()), (3, &["fs".to_owned()][..]));
+    let agent = pinned.work.agents()[0];
+    assert_eq!((agent.max_turns, agent.servers.as_slice()), (3, &["fs".to_owned()][..]));
     assert_eq!(pinned.servers.len(), 1);
     let redactor = Redactor::default();
     pinned.teach(dir.path(), &project.vars(), &redactor);
     let definition = pinned.definition(dir.path(), &redactor).unwrap();
     let body = definition.body.clone().unwrap();
+    assert!(body.starts_with(r#"{"version":1,"agent":{"#), "as older builds read it: {body}");
     assert!(!body.contains("tok-12345678") && !body.contains("literal-key-1234"), "{body}");
     let back = AgentRun::read("r", &definition).unwrap();
-    assert_eq!(back.agent.instructions, "Use ${TOKEN}.");
+    assert_eq!(back.work.agents()[0].instructions, "Use ${TOKEN}.");
     assert_eq!((&back.servers, &back.rules, &back.consents), (&pinned.servers, &pinned.rules, &pinned.consents));
     assert_eq!(AgentRun::root(&definition), dir.path());
+}
+
+#[test]
+fn a_workflow_pins_everybody_in_it_and_no_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(project(dir.path()));
+    let workflows = "[defaults]\nmodel = \"far\"\n[workflows.w]\npattern = \"orchestrator\"\nagents = [\"a.md\", \"inner\"]\n\
+                     [workflows.inner]\npattern = \"router\"\nembed = \"openai/v\"\nagents = [\"a.md\"]\n";
+    std::fs::write(dir.path().join("abide.toml"), format!("{SETTINGS}{workflows}")).unwrap();
+    let below = dir.path().join("below");
+    std::fs::create_dir(&below).unwrap();
+    let vars = [("TOKEN".to_owned(), "tok-12345678".to_owned())].into();
+    let env = Env { cwd: below, vars, config_base: Some(dir.path().join("config")) };
+    let project = Project::load(&env).unwrap();
+    let (pinned, _) = AgentRun::pin_workflow(&project, &project.workflows()["w"], None).unwrap();
+    let names: Vec<&str> = pinned.work.agents().iter().map(|agent| agent.name.as_str()).collect();
+    assert_eq!(names, ["a", "a", "planner", "synthesizer"]);
+    assert_eq!(
+        (pinned.servers.len(), pinned.work.models().len(), pinned.work.workflow_name().as_str()),
+        (1, 5, "workflow:w")
+    );
+    assert_eq!(pinned.endpoints().count(), 1, "asked for once");
+    let redactor = Redactor::default();
+    pinned.teach(dir.path(), &project.vars(), &redactor);
+    let definition = pinned.definition(dir.path(), &redactor).unwrap();
+    let body = definition.body.clone().unwrap();
+    assert!(body.starts_with(r#"{"version":2,"workflow":{"#), "{body}");
+    assert!(!body.contains("tok-12345678") && !body.contains("literal-key-1234"), "{body}");
+    let back = AgentRun::read("r", &definition).unwrap();
+    assert!(back.work.work().is_ok() && back.work.agents().iter().all(|agent| !agent.instructions.contains("tok-")));
 }
 
 #[test]
@@ -76,14 +108,14 @@ fn another_model_may_be_named_and_needs_no_consent_of_the_agents_own() {
     let dir = tempfile::tempdir().unwrap();
     let (project, def) = project(dir.path());
     let pinned = AgentRun::pin(&project, &def, Some("openai/x")).unwrap();
-    assert_eq!(pinned.agent.model.as_ref().unwrap().model, "x");
+    assert_eq!(pinned.work.agents()[0].model.as_ref().unwrap().model, "x");
     assert!(pinned.endpoints().next().is_none());
 }
 
 #[test]
 fn a_definition_that_cannot_be_read_says_why() {
     for (body, expected) in
-        [(None, "carries no definition"), (Some("{"), "cannot be read"), (Some(r#"{"version": 2}"#), "of version 2")]
+        [(None, "carries no definition"), (Some("{"), "cannot be read"), (Some(r#"{"version": 3}"#), "of version 3")]
     {
         let definition = Definition { body: body.map(str::to_owned), root: None };
         let error = AgentRun::read("r", &definition).unwrap_err();

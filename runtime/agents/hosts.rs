@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use abide_engine::{Ctx, Error, ErrorKind, Parked, Resources, Result, workflow};
-use abide_llm::{AgentHost, Client, Input, Redactor, Vars};
+use abide_llm::{AgentHost, Answer, Client, Input, Redactor, Vars, Work};
 use abide_mcp::{Host, Rules, Servers};
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -99,12 +99,16 @@ impl Agents {
             vars: pool.vars.clone(),
             redactor: pool.redactor.clone(),
         };
-        let workflow = workflow(move |ctx, input: Input| converse(ctx, pinned.clone(), pool.consented.clone(), input));
+        let work = pinned.work.work().map_err(|why| broken(run, &why))?;
+        let endpoints: Arc<[ConsentRequest]> = pinned.endpoints().cloned().collect();
+        let workflow = workflow(move |ctx, input: Input| {
+            converse(ctx, work.clone(), endpoints.clone(), pool.consented.clone(), input)
+        });
         Ok(Made { workflow, resources: resources.with(Arc::new(host)) })
     }
 
     fn pool(&self, run: &str, pinned: &AgentRun, root: &Path) -> std::result::Result<Arc<Pool>, HostError> {
-        let same = serde_json::to_vec(&(root, &pinned.agent.model, &pinned.servers));
+        let same = serde_json::to_vec(&(root, pinned.models(), &pinned.servers));
         let key = *blake3::hash(&same.map_err(|error| broken(run, &error))?).as_bytes();
         if let Some(pool) = self.shared.pools().get(&key) {
             return Ok(pool.clone());
@@ -164,10 +168,16 @@ fn broken(run: &str, error: &dyn std::fmt::Display) -> HostError {
     HostError::Environment { run: run.to_owned(), why: error.to_string() }
 }
 
-/// The workflow of every agent's run: the agent's answer to a text, as text.
-async fn converse(ctx: Ctx, pinned: AgentRun, consented: Arc<Consented>, input: Input) -> Result<Value> {
+/// The workflow of every such run: the answer to a text, as text or in JSON.
+async fn converse(
+    ctx: Ctx,
+    work: Arc<dyn Work>,
+    endpoints: Arc<[ConsentRequest]>,
+    consented: Arc<Consented>,
+    input: Input,
+) -> Result<Value> {
     // Depends on what is pinned alone, so that a replay takes the same way whatever was consented to since.
-    for request in pinned.endpoints() {
+    for request in endpoints.iter() {
         let consented = consented.clone();
         let ask = move |request: ConsentRequest| {
             let covered = consented.covers(&request);
@@ -175,11 +185,16 @@ async fn converse(ctx: Ctx, pinned: AgentRun, consented: Arc<Consented>, input: 
         };
         ctx.step("consent", request.clone(), ask).pure().await?;
     }
-    let answer = pinned.agent.run(&ctx, input).await?;
+    let answer = work.begin(&ctx, input).await?;
     if !answer.is_complete() {
         ctx.status(&serde_json::json!({ "incomplete": answer.stop }));
     }
-    Ok(answer.value.unwrap_or(Value::String(answer.text)))
+    Ok(said(answer))
+}
+
+/// What a run comes to: text, or JSON where there is some.
+pub(super) fn said(answer: Answer) -> Value {
+    answer.value.unwrap_or(Value::String(answer.text))
 }
 
 fn no_consent(request: &ConsentRequest) -> Error {

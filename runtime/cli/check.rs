@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::failure::{ENVIRONMENT, Failure};
 use super::session::Session;
 use crate::agents::AgentRun;
-use crate::config::{AgentDef, ConfigError, Project, schema};
+use crate::config::{AgentDef, ConfigError, Project, WorkflowDef, schema};
 
 /// What would run, and what keeps the rest from it.
 #[derive(Debug, Default, Serialize)]
@@ -107,6 +107,9 @@ impl Document {
             self.notes.extend(agent.warnings.iter().cloned());
             self.keep(|it| &mut it.agents, &agent.name, agent_line(project, agent));
         }
+        for workflow in project.workflows().values() {
+            self.keep(|it| &mut it.workflows, &workflow.name, workflow_line(project, workflow));
+        }
     }
 
     fn print(&self, session: &Session) {
@@ -152,15 +155,24 @@ fn model_line(model: &ModelConfig) -> String {
 /// What a run of the agent would be made of: all that pinning it needs is there.
 fn agent_line(project: &Project, def: &AgentDef) -> Result<String, ConfigError> {
     let pinned = AgentRun::pin(project, def, None)?;
-    let model = pinned.agent.model.as_ref().map(|model| model.model.clone()).unwrap_or_default();
-    let servers =
-        if pinned.agent.servers.is_empty() { "no servers".to_owned() } else { pinned.agent.servers.join(", ") };
+    let agents = pinned.work.agents();
+    let Some(agent) = agents.first() else { return Ok(String::new()) };
+    let model = agent.model.as_ref().map(|model| model.model.clone()).unwrap_or_default();
+    let servers = if agent.servers.is_empty() { "no servers".to_owned() } else { agent.servers.join(", ") };
     let tools = match &def.tools {
         Some(globs) if globs.is_empty() => "no tools".to_owned(),
         Some(globs) => format!("tools {}", globs.join(", ")),
         None => "all of their tools".to_owned(),
     };
-    Ok(format!("{model}; {servers}; {tools}; {} turns; {}", pinned.agent.max_turns, def.path.display()))
+    Ok(format!("{model}; {servers}; {tools}; {} turns; {}", agent.max_turns, def.path.display()))
+}
+
+/// What a run of the workflow would be made of: everybody that it names is there.
+fn workflow_line(project: &Project, def: &WorkflowDef) -> Result<String, ConfigError> {
+    AgentRun::pin_workflow(project, def, None)?;
+    let named: Vec<String> = def.named().map(|(key, name)| format!("{name} ({key})")).collect();
+    let named = if named.is_empty() { String::new() } else { format!(" of {}", named.join(", ")) };
+    Ok(format!("{}{named}; {}", def.pattern.as_str(), def.at))
 }
 
 fn transport(transport: &Transport) -> String {

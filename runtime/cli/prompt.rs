@@ -18,7 +18,7 @@ pub(crate) fn read(words: &[String], pinned: &AgentRun) -> Result<Option<PromptR
     if !pinned.servers.iter().any(|known| known.name == server) {
         let known: Vec<&str> = pinned.servers.iter().map(|server| server.name.as_str()).collect();
         let known = if known.is_empty() { "it has none".to_owned() } else { format!("it has: {}", known.join(", ")) };
-        return Err(Failure::usage(format!("the agent `{}` has no server `{server}`", pinned.agent.name), known));
+        return Err(Failure::usage(format!("nobody in it has a server `{server}`"), known));
     }
     let mut arguments = BTreeMap::new();
     for word in rest {

@@ -10,7 +10,7 @@ use super::args::Cli;
 use super::failure::{ENVIRONMENT, Failure, NOT_FOUND};
 use super::hints::Hints;
 use super::screen::Screen;
-use crate::agents::{AgentRun, Agents, FACTORY, workflow_name};
+use crate::agents::{AgentRun, Agents, FACTORY, WORKFLOW_FACTORY};
 use crate::config::{Database, DatabaseSource, Env, Project};
 use crate::{Abide, Builder, Run};
 
@@ -93,7 +93,8 @@ impl Session {
         let builder = app.unwrap_or_else(|| Abide::open(&self.db.path).limits(limits()));
         let builder = if existing { builder.existing() } else { builder };
         // This process works on what it was told to, and leaves other runs to others.
-        let abide = builder.recover(false).factory(FACTORY, agents.factory()).start().await?;
+        let builder = builder.factory(FACTORY, agents.factory()).factory(WORKFLOW_FACTORY, agents.factory());
+        let abide = builder.recover(false).start().await?;
         Ok(Opened { abide, agents })
     }
 }
@@ -116,9 +117,9 @@ impl Opened {
     }
 }
 
-/// Is this the workflow of an agent from a file?
+/// Is this the workflow of an agent or a `[workflows]` table from a file?
 pub(crate) fn is_agents(workflow: &str) -> bool {
-    workflow.starts_with(&workflow_name(""))
+    workflow.split_once(':').is_some_and(|(factory, _)| [FACTORY, WORKFLOW_FACTORY].contains(&factory))
 }
 
 /// Makes `.abide`, for its owner only and ignored by git. One that is there is left as it is.
@@ -149,7 +150,7 @@ mod tests {
 
     #[test]
     fn agents_runs_are_told_by_their_workflow() {
-        assert!(is_agents("agent:researcher") && is_agents("agent:a:b"));
+        assert!(is_agents("agent:researcher") && is_agents("agent:a:b") && is_agents("workflow:report"));
         assert!(!is_agents("agent") && !is_agents("refund") && !is_agents("agents:x"));
     }
 }

@@ -14,7 +14,7 @@ use super::failure::{ENVIRONMENT, Failure};
 use super::prompt;
 use super::session::{Opened, Session};
 use super::stop::Stop;
-use crate::agents::{AgentRun, Agents, workflow_name};
+use crate::agents::{AgentRun, Agents};
 use crate::config::{Project, Takes, read_input};
 use crate::{Definition, HostError, Run, Settled};
 
@@ -96,23 +96,33 @@ fn is_over(run: &Run) -> Result<bool, HostError> {
 
 async fn agents_run(session: &Session, args: &Args, agents: &Agents) -> Result<Asked, Failure> {
     let project = Project::load(&session.env)?;
-    let agent = project.agent(&args.target)?;
-    let pinned = AgentRun::pin(&project, &agent, args.model.as_deref())?;
-    for warning in project.warnings().iter().chain(&agent.warnings) {
+    let model = args.model.as_deref();
+    let (pinned, warnings) = match project.workflows().get(&args.target) {
+        Some(workflow) => AgentRun::pin_workflow(&project, workflow, model)?,
+        None => {
+            let agent = project.agent(&args.target)?;
+            (AgentRun::pin(&project, &agent, model)?, agent.warnings)
+        }
+    };
+    for warning in project.warnings().iter().chain(&warnings) {
         session.screen.say(&format!("warning: {warning}"));
     }
     let mut input = input(session, args, Takes::Text)?;
     let prompt = prompt::read(&args.prompt, &pinned)?;
     if prompt.is_none() && input.as_str().is_none_or(|text| text.trim().is_empty()) {
         return Err(Failure::usage(
-            format!("the agent `{}` needs an input", agent.name),
+            format!("`{}` needs an input", args.target),
             format!("abide run {} \"what it is to do\", or @file, or - for stdin", crate::shell::quote(&args.target)),
         ));
     }
     if !args.attach.is_empty() || prompt.is_some() {
         let attachments = args.attach.iter().map(|path| attachment(session, path)).collect::<Result<Vec<_>, _>>()?;
         let text = input.as_str().unwrap_or_default().to_owned();
-        input = serde_json::json!(Input { text, attachments, prompt });
+        input = {
+            let mut asked = Input::from(text);
+            (asked.attachments, asked.prompt) = (attachments, prompt);
+            serde_json::json!(asked)
+        };
     }
     let name = args.id.as_deref().unwrap_or("new");
     let redactor = agents.redactor(name, &pinned, project.root())?;
@@ -121,7 +131,7 @@ async fn agents_run(session: &Session, args: &Args, agents: &Agents) -> Result<A
         Failure::new(ENVIRONMENT, "definition", format!("the agent cannot be recorded: {error}"), "")
     })?;
     consent::ask(session, agents, name, &definition, consent::About::Everything).await?;
-    Ok(Asked { workflow: workflow_name(&pinned.agent.name), input, definition })
+    Ok(Asked { workflow: pinned.work.workflow_name(), input, definition })
 }
 
 fn attachment(session: &Session, path: &std::path::Path) -> Result<Attachment, Failure> {

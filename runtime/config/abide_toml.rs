@@ -8,15 +8,16 @@ use abide_engine::Effect;
 use abide_llm::{Limit, Policy, Price, Provider, Structured, ToolFilter};
 use abide_mcp::Protocol;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use super::discover::read_text;
 use super::error::{ConfigError, Origin, Place};
 use super::keys;
 use super::limits::Limits;
-use super::node::{At, KeyDoc, Node, Reader, Table, Value, as_text, join, merge, table_to_json};
+use super::node::{At, KeyDoc, Node, Reader, Table, Value, as_text, join, merge};
 use super::oauth::OAuthEntry;
 use super::parse::toml_table;
+use super::workflows::{self, WorkflowDef};
 
 /// What all files say together. It has no `Debug`: literal keys are in it.
 #[derive(Default)]
@@ -81,19 +82,6 @@ pub(super) struct ToolEntry {
     pub(super) reconcile: Option<At<String>>,
 }
 
-/// One `[workflows.NAME]`, as it stands in the file.
-#[derive(Debug, Clone, PartialEq)]
-pub struct WorkflowDef {
-    /// `pattern`.
-    pub pattern: At<String>,
-    /// `agents`, by name.
-    pub agents: Vec<String>,
-    /// All other keys: they are the pattern's.
-    pub options: Map<String, Json>,
-    /// Where the table stands.
-    pub at: Place,
-}
-
 /// Reads and merges files, the nearest first. Every file is checked on its own, too: a mistake is an error wherever it
 /// stands.
 pub(super) fn load(files: &[(PathBuf, Origin)]) -> Result<Settings, ConfigError> {
@@ -122,7 +110,7 @@ fn read(table: &Table) -> Result<Settings, ConfigError> {
         models: section(&top, "models", model)?,
         servers: section(&top, "servers", server)?,
         tools: section(&top, "tools", tool)?,
-        workflows: section(&top, "workflows", workflow)?,
+        workflows: section(&top, "workflows", workflows::read)?,
         ..Settings::default()
     };
     if let Some(defaults) = single("defaults", keys::DEFAULTS)? {
@@ -246,18 +234,6 @@ fn tool(name: &str, path: &str, node: &Node, table: &Table) -> Result<ToolEntry,
         max_timeout_s: keys.count("max_timeout_s")?,
         reconcile: keys.text("reconcile")?,
     })
-}
-
-fn workflow(_name: &str, path: &str, node: &Node, table: &Table) -> Result<WorkflowDef, ConfigError> {
-    let known = |key: &str| keys::WORKFLOW.iter().any(|known| known.key == key);
-    let (own, options): (Table, Table) = table.clone().into_iter().partition(|(key, _)| known(key));
-    let keys = Reader::new(path, &own, keys::WORKFLOW)?;
-    let Some(pattern) = keys.text("pattern")? else {
-        let help = "add a line: pattern = \"orchestrator\"";
-        return Err(ConfigError::invalid(&node.at, format!("[{path}] has no `pattern`"), help));
-    };
-    let agents = keys.texts("agents")?.map(|agents| agents.value).unwrap_or_default();
-    Ok(WorkflowDef { pattern, agents, options: table_to_json(&options), at: node.at.clone() })
 }
 
 /// One of a few words, as serde knows them.

@@ -205,8 +205,44 @@ pub const LIMITS: &[KeyDoc] = &[
     key("events", "events = 1000000", "Events of a run, from its start or its last `continue_as_new`."),
 ];
 
-/// `[workflows.NAME]`: these two, and whatever keys the pattern has.
+/// `[workflows.NAME]`: those of [`EVERY_WORKFLOW`], and those of its pattern ([`super::Pattern::keys`]).
 pub const WORKFLOW: &[KeyDoc] = &[
     key("pattern", "pattern = \"orchestrator\"", "How the agents work together."),
-    key("agents", "agents = [\"researcher\", \"writer\"]", "The agents' names."),
+    key("agents", "agents = [\"researcher\", \"writer\"]", "The agents' names, or those of other workflows."),
+    key(
+        "description",
+        "description = \"Researches a topic\"",
+        "What it is good for: planners and routers choose by it.",
+    ),
+    key(
+        "model",
+        "model = \"local\"",
+        "The model of the planner, router, evaluator or synthesizer, where that is no agent of yours.",
+    ),
+    key("planner", "planner = \"planner\"", "The agent that plans; a plain one without this."),
+    key("plan", "plan = \"full\"", "How far it looks ahead: full (all steps) or iterative (one step at a time)."),
+    key("max_iterations", "max_iterations = 10", "The most plans; then the run fails."),
+    key("synthesizer", "synthesizer = \"editor\"", "The agent that makes one answer of what was found."),
+    key("parallel", "parallel = 4", "How many work at the same time; all without this."),
+    key("fan_in", "fan_in = \"editor\"", "The agent or workflow that makes one answer of all."),
+    key("vote", "vote = true", "The answer that most give is the answer."),
+    key("evaluator", "evaluator = \"reviewer\"", "The agent that rates drafts; a plain one without this."),
+    key("at_least", "at_least = 8", "The rating that is good enough: 0 to 10, or poor, fair, good or excellent."),
+    key("refinements", "refinements = 3", "The most drafts after the first one."),
+    key("router", "router = \"desk\"", "The agent that chooses; a plain one without this."),
+    key("classifier", "classifier = \"listener\"", "The agent that finds the intents; a plain one without this."),
+    key("embed", "embed = \"vectors\"", "A model of embeddings that chooses by likeness, in the place of an agent."),
+    key("top_k", "top_k = 1", "The most that are chosen; several agents are asked side by side."),
+    key("intents", "intents = { refund = [\"I want my money back\"] }", "The intents by name, with examples of each."),
+    key("min_confidence", "min_confidence = 0.5", "The least confidence, from 0 to 1, with which an intent counts."),
+    key("max_replans", "max_replans = 5", "The most plans after the first; then the answer is made of what there is."),
+    key("max_cost_usd", "max_cost_usd = 1.0", "US dollars; at nine tenths of it the answer is made of what there is."),
+    key("max_tokens", "max_tokens = 200000", "Tokens, in and out; at nine tenths likewise."),
+    key("max_turns", "max_turns = 100", "Calls of models; at nine tenths likewise."),
+    key("max_time_s", "max_time_s = 3600", "Seconds; at nine tenths likewise."),
+    key("max_handoffs", "max_handoffs = 10", "How often a conversation is handed over; then the run fails."),
+    key("variables", "variables = { customer = \"Ada\" }", "What all agents of a swarm know from the start."),
 ];
+
+/// The keys that every workflow has.
+pub const EVERY_WORKFLOW: &[&str] = &["pattern", "agents", "description", "model"];

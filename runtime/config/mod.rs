@@ -5,7 +5,7 @@
 //! - `project`: everything together; `consent` what of it needs the user's consent, `trust` the record of that
 //! - `discover`: where files are; `error`: what is wrong with them, and how to mend it
 //! - `abide_toml`: the settings (`keys` documents them, `schema` for editors, `limits` is one of its tables), from which `models` and `servers` (with `oauth`) are made; `secrets` reads literals again
-//! - `agents`: finds agents; `agent_file` reads one (`front_matter`, `inline_servers`, `agent_able`: its own tools and memory); `skills` finds those
+//! - `workflows`: agents composed by a pattern; `agents`: finds agents; `agent_file` reads one (`front_matter`, `inline_servers`, `agent_able`: its own tools and memory); `skills` finds those
 //! - `node` and `parse`: TOML and YAML as values that know their lines
 //! - `input`: INPUT
 
@@ -32,8 +32,8 @@ mod secrets;
 mod servers;
 mod skills;
 mod trust;
+mod workflows;
 
-pub use abide_toml::WorkflowDef;
 pub use agent_file::AgentDef;
 pub use consent::{ConsentKind, ConsentRequest, Consented};
 pub use discover::{Database, DatabaseSource, Env};
@@ -46,3 +46,4 @@ pub use schema::schema;
 pub use secrets::FileVars;
 pub use trust::TrustStore;
 pub(crate) use trust::make_private_folders;
+pub use workflows::{Pattern, WorkflowDef};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use abide_llm::{Agent, Limit, ModelConfig, Policy};
 use abide_mcp::{Rules, ServerConfig, ToolRule};
 
-use super::abide_toml::{self, Settings, WorkflowDef};
+use super::abide_toml::{self, Settings};
 use super::agent_file::AgentDef;
 use super::agents;
 use super::consent::{ConsentRequest, Consented, Requests};
@@ -22,6 +22,7 @@ use super::preference::preferred;
 use super::secrets::FileVars;
 use super::servers::{self, Declared};
 use super::trust::TrustStore;
+use super::workflows::WorkflowDef;
 
 /// Everything that a project's files and the user's own say.
 pub struct Project {
@@ -145,23 +146,16 @@ impl Project {
         agents::list(&self.root, &self.env)
     }
 
-    /// The agent that TARGET names: a path to an `.md` file, or a name. A workflow of this name is an error that says
-    /// so: abide cannot run the patterns of `[workflows]` yet.
+    /// The agent that TARGET names: a path to an `.md` file, or a name. If there is none, the error knows the workflows, too.
     pub fn agent(&self, target: &str) -> Result<AgentDef, ConfigError> {
-        if let Some(workflow) = self.settings.workflows.get(target) {
-            return Err(ConfigError::invalid(
-                &workflow.at,
-                format!(
-                    "the workflow `{target}` cannot be run: this abide has no pattern `{}` for files yet",
-                    workflow.pattern.value
-                ),
-                format!(
-                    "run one of its agents by itself ({}), or write the workflow in Rust",
-                    workflow.agents.join(", ")
-                ),
-            ));
-        }
-        agents::find(&self.root, &self.env, target)
+        agents::find(&self.root, &self.env, target).map_err(|error| match error {
+            ConfigError::NoSuchAgent { name, near, help } if !self.settings.workflows.is_empty() => {
+                let workflows: Vec<&str> = self.settings.workflows.keys().map(String::as_str).collect();
+                let near = nearest(&name, workflows.iter().copied()).map(str::to_owned).or(near);
+                ConfigError::NoSuchAgent { near, help: format!("{help}; workflows: {}", workflows.join(", ")), name }
+            }
+            error => error,
+        })
     }
 
     /// The servers that an agent uses, its inline ones included. One that nothing declares is an error that names the
@@ -249,12 +243,26 @@ impl Project {
             }
         }
         all.extend(self.tool_requests(&requests));
+        all.extend(self.endpoint_requests(&requests, model.or(agent.model.as_deref()))?);
+        Ok(all)
+    }
+
+    /// What a use of this model needs consent for; none means the default.
+    pub fn consent_requests_for_model(&self, model: Option<&str>) -> Result<Vec<ConsentRequest>, ConfigError> {
+        self.endpoint_requests(&Requests::new(&self.root, &self.vars()), model)
+    }
+
+    fn endpoint_requests(
+        &self,
+        requests: &Requests<'_>,
+        model: Option<&str>,
+    ) -> Result<Vec<ConsentRequest>, ConfigError> {
+        let vars = self.vars();
         let default = self.settings.default_model.as_ref().map(|default| default.value.as_str());
-        let name = model.or(agent.model.as_deref()).filter(|name| *name != "inherit").or(default);
+        let name = model.filter(|name| *name != "inherit").or(default);
         let name = name.map(|name| preferred(&self.settings, &self.root, name, &vars)).transpose()?;
         let names = name.into_iter().flat_map(|name| models::with_fallbacks(&self.settings, name));
-        all.extend(names.filter_map(|name| self.endpoint_request(&requests, name)));
-        Ok(all)
+        Ok(names.filter_map(|name| self.endpoint_request(requests, name)).collect())
     }
 
     fn server_requests(&self, requests: &Requests<'_>, name: &str) -> Vec<ConsentRequest> {

@@ -84,10 +84,11 @@ fn the_designs_example_reads_as_it_says() {
     );
     assert_eq!((rule.timeout_s, rule.reconcile.as_deref()), (Some(60), Some("memory_read_graph")));
     let report = &project.workflows()["report"];
-    assert_eq!((report.pattern.value.as_str(), report.options["plan"].as_str()), ("orchestrator", Some("full")));
-    let error = project.agent("report").unwrap_err();
-    assert!(error.to_string().contains("abide.toml:16") && error.to_string().contains("`orchestrator`"), "{error}");
-    assert!(error.help().contains("researcher, writer"), "{}", error.help());
+    assert_eq!((report.pattern.as_str(), report.plan), ("orchestrator", abide_llm::Planning::Full));
+    assert_eq!((report.agents.as_slice(), report.at.line), (&["researcher".to_owned(), "writer".to_owned()][..], 16));
+    let error = project.agent("reprot").unwrap_err();
+    assert!(error.to_string().contains("did you mean `report`"), "{error}");
+    assert!(error.help().contains("workflows: report"), "{}", error.help());
     assert!(project.warnings().is_empty(), "{:?}", project.warnings());
 }
 
@@ -274,7 +275,7 @@ fn broken_files_name_file_line_and_fix() {
         ),
         ("[budget]\nmax_tokens = 1.5", "abide.toml:2", "and it is 1.5", "max_tokens = 200000"),
         ("[workflows.x]\nagents = [\"a\"]", "abide.toml:1", "has no `pattern`", "pattern = "),
-        ("[workflows.x]\npattern = \"p\"\nagents = [1]", "abide.toml:3", "a list of texts", "agents = ["),
+        ("[workflows.x]\npattern = \"chain\"\nagents = [1]", "abide.toml:3", "a list of texts", "agents = ["),
         ("a = 1\na = 2", "abide.toml:2", "not TOML", "mend that line"),
         ("[models.x]\nmodel = smollm2", "abide.toml:2", "not TOML", "in quotes"),
         ("[models.x\n", "abide.toml:1", "not TOML", "mend that line"),

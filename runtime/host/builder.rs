@@ -83,6 +83,12 @@ impl Builder {
         self
     }
 
+    /// Is a handle of this type lent?
+    #[cfg(feature = "agents")]
+    pub(crate) fn lends<T: Send + Sync + 'static>(&self) -> bool {
+        self.resources.get::<T>().is_some()
+    }
+
     /// Refuses to make a new file.
     pub fn existing(mut self) -> Self {
         self.access = Access::Existing;

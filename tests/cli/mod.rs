@@ -13,3 +13,4 @@ mod people;
 mod recovery;
 mod replays;
 mod side_by_side;
+mod workflows;

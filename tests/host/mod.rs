@@ -13,6 +13,7 @@ mod limits;
 mod lines;
 mod own_tools;
 mod owners;
+mod patterns;
 mod rig;
 mod vectors;
 mod waits;

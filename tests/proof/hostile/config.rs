@@ -41,6 +41,13 @@ pub fn attack(folder: &Path) -> Attack {
         let _ = (project.warnings().len(), project.consent_requests(), project.limits(), project.budget());
         let consented = project.consented().unwrap();
         let _ = (project.trusted(&consented), project.tool_rules(&consented));
+        for workflow in project.workflows().values() {
+            if let Ok((pinned, _)) = AgentRun::pin_workflow(&project, workflow, None) {
+                let definition = pinned.definition(&root, &abide_llm::Redactor::default()).unwrap();
+                let read = AgentRun::read("r", &definition).unwrap();
+                assert!(read.work == pinned.work && read.work.work().is_ok(), "what is pinned is read again, and runs");
+            }
+        }
         for agent in agents.iter().chain(project.agent("helper.md").as_ref().ok()) {
             let _ = agent.allows("fs", "read", "fs_read");
             let _ = project.for_servers(&[agent], &consented);

@@ -1,0 +1,249 @@
+//! An orchestrator: a planner says who does what, workers do it, and the planner is asked again until the objective is reached; then one
+//! answer is made of all. It never invents an agent, and never goes on past its limit of iterations.
+
+use std::sync::Arc;
+
+use abide_engine::{Ctx, Result, Scoped, terminal};
+use serde::{Deserialize, Serialize};
+
+use super::branch::fan_out;
+use super::plan::{Plan, PlanStep, find, no_agent};
+use super::verdict::{on_duty, verdict};
+use super::words::roster;
+use super::work::{Tally, Title, shared};
+use super::{Branch, Work};
+use crate::agent::{Agent, Answer};
+use crate::input::Input;
+
+/// Plans of one objective when nothing is said.
+const MAX_ITERATIONS: u32 = 10;
+
+const FULL: &str = "You plan how agents reach an objective, and do none of the work yourself. Give all steps that are still to be done, in their \
+                    order; what can be done side by side belongs into one step. Later steps are told what earlier ones have found. Use only \
+                    the agents below, each for what it is good for. If what is done already reaches the objective, say that it is complete \
+                    and give no steps.";
+const ITERATIVE: &str = "You plan how agents reach an objective, and do none of the work yourself. Give only the one step that comes next, with \
+                         all that can be done side by side now; you will be asked again when it is done. Use only the agents below, each for \
+                         what it is good for. If what is done already reaches the objective, say that it is complete and give no steps.";
+const SYNTHESIS: &str = "You make one answer to an objective out of what agents have found. Answer as if you had done the work: leave out who did \
+                         what, and say what could not be done.";
+
+/// How far a planner looks ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Planning {
+    /// All steps at once, and again when they are done.
+    #[default]
+    Full,
+    /// One step at a time.
+    Iterative,
+}
+
+/// A planner and its workers.
+///
+/// ```
+/// use abide_llm::{Agent, Orchestrator, Planning};
+///
+/// let research = Orchestrator::new(Agent::new("planner"))
+///     .workers([Agent::new("researcher"), Agent::new("writer")])
+///     .plan(Planning::Full);
+/// ```
+#[derive(Clone)]
+pub struct Orchestrator {
+    title: Title,
+    planner: Agent,
+    synthesizer: Agent,
+    workers: Vec<Arc<dyn Work>>,
+    planning: Planning,
+    max_iterations: u32,
+    at_once: usize,
+}
+
+impl Orchestrator {
+    /// Without workers, by the name of `orchestrator`; the planner's model makes the answer, too.
+    pub fn new(planner: Agent) -> Self {
+        let synthesizer = Agent { name: "synthesizer".to_owned(), ..bare(&planner) };
+        Self {
+            title: Title::new("orchestrator"),
+            planner,
+            synthesizer,
+            workers: Vec::new(),
+            planning: Planning::Full,
+            max_iterations: MAX_ITERATIONS,
+            at_once: usize::MAX,
+        }
+    }
+
+    /// Another name: the scope of its steps.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.title.name = name.into();
+        self
+    }
+
+    /// What it is good for.
+    #[must_use]
+    pub fn describe(mut self, about: impl Into<String>) -> Self {
+        self.title.about = about.into();
+        self
+    }
+
+    /// One more worker; the planner reads what it is good for.
+    #[must_use]
+    pub fn worker(mut self, work: impl Work) -> Self {
+        self.workers.push(Arc::new(work));
+        self
+    }
+
+    /// More workers.
+    #[must_use]
+    pub fn workers<W: Work>(mut self, works: impl IntoIterator<Item = W>) -> Self {
+        self.workers.extend(shared(works));
+        self
+    }
+
+    /// How far the planner looks ahead.
+    #[must_use]
+    pub fn plan(mut self, planning: Planning) -> Self {
+        self.planning = planning;
+        self
+    }
+
+    /// The most plans; 0 means 1.
+    #[must_use]
+    pub fn max_iterations(mut self, most: u32) -> Self {
+        self.max_iterations = most.max(1);
+        self
+    }
+
+    /// Who makes the answer of what was found.
+    #[must_use]
+    pub fn synthesizer(mut self, agent: Agent) -> Self {
+        self.synthesizer = agent;
+        self
+    }
+
+    /// At most this many assignments at a time.
+    #[must_use]
+    pub fn at_once(mut self, at_once: usize) -> Self {
+        self.at_once = at_once;
+        self
+    }
+
+    async fn drive(self, ctx: Ctx, input: Input) -> Result<Answer> {
+        let name = &self.title.name;
+        if self.workers.is_empty() {
+            return Err(terminal(format!("`{name}` has no workers to give work to: name at least one agent")));
+        }
+        let (mut tally, mut done) = (Tally::default(), Vec::new());
+        for _ in 0..self.max_iterations {
+            let plan = self.ask_for_plan(&ctx, &input, &done, &mut tally).await?;
+            if plan.complete {
+                let answer = self.synthesize(&ctx, &input, &done).await?;
+                tally.add(&answer);
+                return Ok(tally.on(answer));
+            }
+            let steps = if self.planning == Planning::Full { plan.steps.len() } else { 1 };
+            for step in plan.steps.iter().take(steps) {
+                let branches = self.carry_out(&ctx, &input, &done, step, &mut tally).await?;
+                let told = step.assignments.iter().zip(&branches).flat_map(|(one, branch)| {
+                    branch.section(&format!("{} was asked: {}", branch.name, one.instruction))
+                });
+                done.extend(told);
+                if branches.iter().all(|branch| branch.result.is_err()) {
+                    // What follows would stand on nothing: the planner hears of it first.
+                    break;
+                }
+            }
+        }
+        Err(terminal(format!(
+            "`{name}` did not come to an end in {} iterations of planning: raise max_iterations, or give it a smaller objective",
+            self.max_iterations
+        )))
+    }
+
+    /// A plan that can be carried out. One that cannot is sent back once.
+    async fn ask_for_plan(&self, ctx: &Ctx, input: &Input, done: &[String], tally: &mut Tally) -> Result<Plan> {
+        let duty = if self.planning == Planning::Full { FULL } else { ITERATIVE };
+        let duty = format!("{duty}\n\nThe agents:\n{}", roster(&self.workers));
+        let mut asked = objective(input, done);
+        "What is the plan?".clone_into(&mut asked.text);
+        let shape = || Plan::shape(&self.workers);
+        let plan: Plan = verdict(&self.planner, ctx, &duty, shape(), asked.clone(), tally).await?;
+        let Err(why) = plan.check(&self.workers) else { return Ok(plan) };
+        asked.context.push(format!("\n\nThis plan of yours cannot be used: {why}.\n\n{}", written(&plan)));
+        "What is the plan, corrected?".clone_into(&mut asked.text);
+        let plan: Plan = verdict(&self.planner, ctx, &duty, shape(), asked, tally).await?;
+        match plan.check(&self.workers) {
+            Ok(()) => Ok(plan),
+            Err(why) => {
+                let name = &self.title.name;
+                Err(terminal(format!("the planner of `{name}` gave a plan twice that cannot be used: {why}")))
+            }
+        }
+    }
+
+    async fn carry_out(
+        &self,
+        ctx: &Ctx,
+        input: &Input,
+        done: &[String],
+        step: &PlanStep,
+        tally: &mut Tally,
+    ) -> Result<Vec<Branch>> {
+        let works = step.assignments.iter().map(|one| {
+            let worker =
+                find(&self.workers, &one.agent).ok_or_else(|| terminal(no_agent(&one.agent, &self.workers)))?;
+            let mut asked = objective(input, done);
+            asked.text = format!("Your part of it, and nothing else:\n\n{}", one.instruction);
+            Ok((worker.clone(), asked))
+        });
+        fan_out(ctx, "step", works.collect::<Result<_>>()?, self.at_once, tally).await
+    }
+
+    async fn synthesize(&self, ctx: &Ctx, input: &Input, done: &[String]) -> Result<Answer> {
+        let mut asked = objective(input, done);
+        "What is the answer?".clone_into(&mut asked.text);
+        on_duty(&self.synthesizer, SYNTHESIS).run(ctx, asked).await
+    }
+}
+
+impl Work for Orchestrator {
+    fn name(&self) -> &str {
+        &self.title.name
+    }
+
+    fn about(&self) -> &str {
+        &self.title.about
+    }
+
+    fn begin(&self, ctx: &Ctx, input: Input) -> Scoped<Result<Answer>> {
+        let this = self.clone();
+        self.title.scope(ctx, input, move |ctx, input| this.drive(ctx, input))
+    }
+}
+
+/// An agent with the model and the budgets of another, and nothing else of it.
+pub(crate) fn bare(agent: &Agent) -> Agent {
+    Agent {
+        model: agent.model.clone(),
+        budget: agent.budget,
+        run_budget: agent.run_budget,
+        priority: agent.priority,
+        ..Agent::new(&agent.name)
+    }
+}
+
+/// The objective and what is done already, each a text of its own, so that what was said before is not kept again.
+pub(crate) fn objective(input: &Input, done: &[String]) -> Input {
+    let mut context = vec!["The objective:\n\n".to_owned(), input.whole()];
+    if !done.is_empty() {
+        context.push("\n\nWhat is done already:".to_owned());
+        context.extend_from_slice(done);
+    }
+    Input { text: String::new(), attachments: input.attachments.clone(), prompt: input.prompt.clone(), context }
+}
+
+pub(crate) fn written(plan: &impl Serialize) -> String {
+    serde_json::to_string(plan).unwrap_or_default()
+}
