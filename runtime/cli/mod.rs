@@ -5,6 +5,7 @@
 //! - `start`, `resume`: verbs that stay with runs (`drive`), seen live (`live`), to an `end`
 //! - `messages`: what can be said to a run (`candidates`: to which step, `verdict`: about one in doubt)
 //! - `tools`, `call`: verbs that try servers outside of runs (`bench`)
+//! - `serve`: the verb that others call through
 //! - `look`, `replay`, `doctor`: verbs that only look; `consent`: what files may do, and `abide trust`
 //! - `screen`, `failure`, `hints`, `next`, `clock`, `log`: how it is told
 
@@ -28,6 +29,7 @@ mod next;
 mod replay;
 mod resume;
 mod screen;
+mod serve;
 mod session;
 mod start;
 #[cfg(feature = "otel")]
@@ -148,6 +150,7 @@ async fn carry_out(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Cancel(args) => messages::cancel(session, &args).await,
         Verb::Tools(args) => tools::tools(session, &args).await,
         Verb::Call(args) => call::call(session, &args).await,
+        Verb::Serve(args) => serve::serve(session, &args).await,
         Verb::Trust(args) => consent::trust(session, &args).await,
         Verb::Verify(args) => look::verify(session, &args).await,
         Verb::Replay(args) => replay::replay(session, &args).await,

@@ -2,6 +2,7 @@
 //! on this machine, without node or python.
 
 pub mod agent;
+pub mod client;
 pub mod mcp;
 pub mod model;
 pub mod project;
