@@ -14,15 +14,18 @@ mod runs;
 mod secrets;
 mod stands;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use abide_engine::Wait;
 use abide_mcp::serve::Seal;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 
 use crate::agents::Agents;
 use crate::config::Env;
-use crate::{Abide, HostError, Run};
+use crate::{Abide, HostError, Progress, ProgressKind, Run};
 
 pub use catalog::Described;
 pub use secrets::{SecretError, seal_beside, token};
@@ -61,12 +64,14 @@ struct Shared {
     options: Options,
     /// Questions that were answered, and when: their runs may not have heard of it yet.
     answered: Mutex<HashMap<String, Instant>>,
+    /// Runs that ask something, as far as this process was told: the rest of them may be at work.
+    asking: Mutex<HashSet<String>>,
     /// The hash of this program, once it was needed.
     program: std::sync::OnceLock<String>,
 }
 
 impl Served {
-    /// Offers these workflows of the database, and the agents that `env` finds. The database should recover by itself
+    /// Needs a tokio runtime around it. Offers these workflows of the database, and the agents that `env` finds. The database should recover by itself
     /// (`Builder::recover`): what clients say to a run is heard by whoever works on it.
     pub fn new(
         abide: Abide,
@@ -76,8 +81,11 @@ impl Served {
         seal: Arc<Seal>,
         options: Options,
     ) -> Self {
-        let (answered, program) = (Mutex::default(), std::sync::OnceLock::new());
-        Self { shared: Arc::new(Shared { abide, agents, env, workflows, seal, options, answered, program }) }
+        let (answered, asking, program) = (Mutex::default(), Mutex::default(), std::sync::OnceLock::new());
+        let progress = abide.progress();
+        let shared = Arc::new(Shared { abide, agents, env, workflows, seal, options, answered, asking, program });
+        tokio::spawn(listen(Arc::downgrade(&shared), progress));
+        Self { shared }
     }
 
     /// Does this process work on a run that goes on by itself?
@@ -114,10 +122,29 @@ impl Shared {
         self.abide.get(id).ok().filter(|run| run.id() == id)
     }
 
+    fn asking(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn answered(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
         let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
         answered.retain(|_, at| at.elapsed() < ON_ITS_WAY);
         answered
+    }
+}
+
+/// Notes who asks something.
+async fn listen(shared: Weak<Shared>, mut progress: Receiver<Progress>) {
+    loop {
+        let event = match progress.recv().await {
+            Ok(event) => event,
+            Err(RecvError::Lagged(_)) => continue,
+            Err(RecvError::Closed) => return,
+        };
+        if let ProgressKind::Asked { wait: Wait::Approval | Wait::Answer, .. } = event.what {
+            let Some(shared) = shared.upgrade() else { return };
+            shared.asking().insert(event.run.to_string());
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use abide_llm::BoxFuture;
 use abide_mcp::serve::{About, Asks, Call, Caller, Offer, Refusal, Reply, Status, Task, Tool};
 use serde_json::{Map, Value, json};
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
@@ -17,6 +18,12 @@ use crate::{HostError, Progress, ProgressKind, Run};
 
 /// Between two looks at a run that should have moved by itself.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// Between two looks at a run that waits for somebody.
+const STEP: Duration = Duration::from_millis(200);
+
+/// A run is looked at again after this even if nothing was told of it.
+const LOOK: Duration = Duration::from_secs(60);
 
 const INSTRUCTIONS: &str = "Each tool starts a durable run: it goes on when this connection ends, and its result is kept. \
     Give `id` to be sure that a call which you repeat is not a second run. A run that takes long is handed over: runs_status, \
@@ -67,12 +74,13 @@ impl Offer for Served {
         let (shared, id) = (self.shared.clone(), id.to_owned());
         Box::pin(async move {
             let run = shared.run_of(&id).ok_or_else(|| Refusal::unknown_task(&id))?;
+            let mut progress = shared.abide.progress();
             loop {
                 let task = shared.task(&run, &caller).map_err(|error| broken(&error))?;
                 if !matches!(task.status, Status::Working) {
                     return Ok(task);
                 }
-                moved(&run, Duration::from_secs(60)).await;
+                shared.watch(&run, &mut progress, LOOK, &caller).await?;
             }
         })
     }
@@ -119,11 +127,13 @@ impl Shared {
                 return Ok(Reply::Done(said(&why, true)));
             };
             return if name == "runs_result" {
-                self.attend(&run, call, caller).await
+                self.attend(&run, call, caller, self.abide.progress()).await
             } else {
                 Ok(self.about_run(&run, call).await)
             };
         }
+        // From the beginning: nothing of a new run is missed.
+        let progress = self.abide.progress();
         let run = match self.of_earlier_round(call) {
             Some(run) => run,
             None => {
@@ -138,7 +148,7 @@ impl Shared {
         if caller.knows_tasks() {
             return self.task(&run, caller).map(Reply::Task).map_err(|error| broken(&error));
         }
-        self.attend(&run, call, caller).await
+        self.attend(&run, call, caller, progress).await
     }
 
     /// The run that the round before this one has started.
@@ -148,7 +158,15 @@ impl Shared {
     }
 
     /// Stays with a run as long as its client can wait: to its result, to what it asks, or until it is handed over.
-    async fn attend(&self, run: &Run, call: &Call, caller: &Caller) -> Result<Reply, Refusal> {
+    async fn attend(
+        &self,
+        run: &Run,
+        call: &Call,
+        caller: &Caller,
+        mut progress: Receiver<Progress>,
+    ) -> Result<Reply, Refusal> {
+        // Who asks for a result wants to wait for it; who makes a call is told at once what it waits for.
+        let patient = call.text("name") == "runs_result";
         let mut undecided = false;
         if !call.responses.is_empty() {
             match self.pass_on(run, &call.responses).await {
@@ -156,7 +174,6 @@ impl Shared {
                 Err(why) => return Ok(Reply::Done(said(&why, true))),
             }
         }
-        let mut progress = self.abide.progress();
         let until = Instant::now() + self.options.within;
         loop {
             let (_, stands) = self.stands(run).map_err(|error| broken(&error))?;
@@ -170,25 +187,41 @@ impl Shared {
                     let state = Some(json!({ "run": run.id() }));
                     return Ok(Reply::Asks(Asks { requests: requests(&questions), state }));
                 }
-                Stands::Working { until_ms, .. } if !left.is_zero() && !is_beyond(until_ms, left) => {}
+                Stands::Working { until_ms, .. } if !left.is_zero() && (patient || !is_beyond(until_ms, left)) => {}
+                // Somebody may do meanwhile what it waits for.
+                _ if patient && !left.is_zero() => tokio::time::sleep(STEP.min(left)).await,
                 _ => return Ok(Reply::Done(self.standing(run, ""))),
             }
-            let mut waiting = std::pin::pin!(moved(run, left));
-            loop {
-                tokio::select! {
-                    () = &mut waiting => break,
-                    event = progress.recv() => match event {
-                        Ok(event) => if *event.run == *run.id() && let Some(message) = words(&event) {
-                            caller.happened(&message);
-                            // It may ask something while the rest of it is at work.
-                            if matches!(event.what, ProgressKind::Asked { .. } | ProgressKind::Waiting { .. }) {
-                                break;
-                            }
-                        },
-                        Err(RecvError::Lagged(_)) => {}
-                        Err(RecvError::Closed) => return Err(broken(&HostError::ShuttingDown)),
+            self.watch(run, &mut progress, left, caller).await?;
+        }
+    }
+
+    /// Waits until there may be something new, at most for so long, and tells the client what happens meanwhile.
+    async fn watch(
+        &self,
+        run: &Run,
+        progress: &mut Receiver<Progress>,
+        most: Duration,
+        caller: &Caller,
+    ) -> Result<(), Refusal> {
+        let mut waiting = std::pin::pin!(moved(run, most));
+        loop {
+            let event = tokio::select! {
+                () = &mut waiting => return Ok(()),
+                event = progress.recv() => event,
+            };
+            match event {
+                Ok(event) if *event.run == *run.id() => {
+                    if let Some(message) = words(&event) {
+                        caller.happened(&message);
+                    }
+                    // It may ask something while the rest of it is at work.
+                    if matches!(event.what, ProgressKind::Asked { .. } | ProgressKind::Waiting { .. }) {
+                        return Ok(());
                     }
                 }
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return Err(broken(&HostError::ShuttingDown)),
             }
         }
     }

@@ -21,7 +21,7 @@ pub(super) fn tools() -> Vec<Tool> {
         }
         let schema =
             json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
-        let hints = json!({"readOnlyHint": reads, "destructiveHint": name == "runs_cancel", "idempotentHint": true,
+        let hints = json!({"readOnlyHint": reads, "destructiveHint": name == "runs_cancel", "idempotentHint": name != "runs_signal",
             "openWorldHint": false});
         let definition = json!({"name": name, "description": description, "inputSchema": schema, "annotations": hints});
         Tool { definition, lasts: Lasts::No }

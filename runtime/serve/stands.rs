@@ -45,6 +45,16 @@ impl Shared {
             // Its surroundings stopped it.
             "interrupted" if info.error.is_some() => stuck("stopped", format!("mend that, then: {}", go_on())),
             "waiting" => self.waits(run, &info)?,
+            // The rest of it is at work.
+            "running" if self.asking().contains(run.id()) => {
+                let questions = self.open_questions(run.id(), &run.report()?.steps);
+                if questions.is_empty() {
+                    self.asking().remove(run.id());
+                    Stands::Working { message: None, until_ms: None }
+                } else {
+                    Stands::Asks(questions)
+                }
+            }
             _ => Stands::Working { message: None, until_ms: None },
         };
         Ok((info, stands))

@@ -36,7 +36,9 @@ fn strangers_are_turned_away() {
     for (method, wanted) in [("GET", 405), ("PUT", 405), ("OPTIONS", 405), ("DELETE", 404)] {
         assert_eq!(send(&serving.address, method, &[], "").status, wanted, "{method}");
     }
-    for (body, code) in [("no json", -32700), ("[]", -32600), ("7", -32600)] {
+    let deep = "[".repeat(100_000);
+    let text = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"x\",\"params\":{deep}");
+    for (body, code) in [("no json", -32700), ("[]", -32600), ("7", -32600), (&deep, -32700), (&text, -32700)] {
         let refused = send(&serving.address, "POST", &[], body);
         assert_eq!(refused.status, 400, "{body}");
         assert_eq!(refused.all()[0]["error"]["code"], code, "{body}");

@@ -40,6 +40,17 @@ impl Serving {
         Self { child, address }
     }
 
+    /// One that ends by itself at this point, as `kill -9` would end it.
+    fn doomed(project: &Project, point: &str) -> Self {
+        let mut command = project.command(&project.root, &["serve", "--http", "127.0.0.1:0", "--trust", "--json"]);
+        Self::of(command.env("ABIDE_CRASH", point).spawn().unwrap())
+    }
+
+    /// Waits for its end.
+    fn ended(mut self) -> std::process::ExitStatus {
+        self.child.wait().unwrap()
+    }
+
     /// `kill -9`.
     fn kill(mut self) {
         self.child.kill().unwrap();

@@ -143,6 +143,25 @@ fn a_session_that_waits_for_a_task_is_asked_meanwhile() {
 }
 
 #[test]
+fn a_question_is_put_while_the_rest_of_the_run_is_at_work() {
+    let calls = vec![("fix_hang", json!({})), ("fix_write", json!({"n": 1}))];
+    let model = Model::by_turn(vec![Say::Calls(calls), Say::Text("never")]);
+    let project = project(&model, "[tools.\"fix_hang\"]\npolicy = \"allow\"\n");
+    let serving = Serving::start(&project, &[]);
+    let client = Modern::new(&serving.address).with(json!({"elicitation": {}, "extensions": {TASKS: {}}}));
+    let id = client.call("helper", arguments("write", "r"))["taskId"].as_str().unwrap().to_owned();
+    let asks = client.task_until(&id, |task| task["status"] == "input_required");
+    let name = asks["inputRequests"].as_object().unwrap().keys().next().unwrap().clone();
+    client.result("tasks/update", &json!({"taskId": id, "inputResponses": {name: accept(true)}}));
+    client.task_until(&id, |_| project.calls().iter().any(|(tool, _)| tool == "write"));
+    assert_eq!(
+        client.result("tasks/get", &json!({ "taskId": id }))["status"],
+        "working",
+        "the other call is under way"
+    );
+}
+
+#[test]
 fn without_consent_a_run_waits_and_says_for_what() {
     let project = project(&writes(), "");
     let child = project.spawn(&["serve", "--http", "127.0.0.1:0", "--json"]);

@@ -170,6 +170,43 @@ fn waiting_for(project: &crate::support::project::Project, run: &str) {
 }
 
 #[test]
+fn a_start_whose_answer_was_lost_is_not_made_twice() {
+    let model = answers();
+    let project = project(&model, ALLOWED);
+    let serving = Serving::doomed(&project, "start.committed:1");
+    let client = Modern::new(&serving.address).with_tasks();
+    let lost = std::thread::spawn(move || client.call("helper", arguments("help", "mine"))).join();
+    assert!(lost.is_err(), "it ended before it could answer");
+    assert!(!serving.ended().success());
+    let serving = Serving::start(&project, &[]);
+    let client = Modern::new(&serving.address).with_tasks();
+    let id = client.call("helper", arguments("help", "mine"))["taskId"].as_str().unwrap().to_owned();
+    assert_eq!(text(&client.task_until(&id, |task| task["status"] == "completed")["result"]), "the answer");
+    assert_eq!(project.abide(&["ls", "--json"]).json()["runs"].as_array().unwrap().len(), 1);
+    assert_eq!(model.count(), 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_that_is_told_to_stop_lets_go_of_its_runs() {
+    let model = Model::new(|_, _| Say::Held("late"));
+    let project = project(&model, ALLOWED);
+    let serving = Serving::start(&project, &[]);
+    let client = Modern::new(&serving.address);
+    let waiting = std::thread::spawn(move || {
+        client.send("tools/call", &json!({"name": "helper", "arguments": arguments("help", "r")})).all()
+    });
+    model.wait_for(1);
+    let pid = serving.child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(serving.ended().success());
+    assert!(waiting.join().map_or(true, |said| said.is_empty()), "nobody was told a result");
+    assert_eq!(project.show("r")["run"]["status"], "interrupted");
+    model.open_gate();
+    assert_eq!(project.abide(&["resume", "r", "--trust"]).is(0).stdout, "late\n");
+}
+
+#[test]
 fn whatever_is_interrupted_is_taken_up_though_nobody_asks() {
     let model = writes_then_waits();
     let project = project(&model, ALLOWED);
