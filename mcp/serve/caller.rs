@@ -56,6 +56,14 @@ impl Caller {
         elicitation.is_empty() || elicitation.contains_key("form")
     }
 
+    /// Can it have a person open an address?
+    pub fn can_open_addresses(&self) -> bool {
+        self.capabilities
+            .get("elicitation")
+            .and_then(|elicitation| elicitation.get("url"))
+            .is_some_and(Value::is_object)
+    }
+
     /// Will it come back for the result of a call that goes on?
     pub fn knows_tasks(&self) -> bool {
         self.tasks

@@ -2,7 +2,7 @@
 //! are under way. They live in memory: a client of a server that was started again begins a new one.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -33,6 +33,8 @@ pub(super) struct Session {
     asked: Mutex<HashMap<String, Waiting>>,
     under_way: Mutex<HashMap<String, oneshot::Sender<()>>>,
     next: AtomicU64,
+    /// It says nothing any more.
+    silent: AtomicBool,
     seen: Mutex<Instant>,
 }
 
@@ -58,6 +60,7 @@ impl Session {
             asked: Mutex::default(),
             under_way: Mutex::default(),
             next: AtomicU64::new(0),
+            silent: AtomicBool::new(false),
             seen: Mutex::new(Instant::now()),
         })
     }
@@ -87,6 +90,9 @@ impl Session {
         let (answer, answered) = oneshot::channel();
         lock(&self.asked).insert(id.clone(), answer);
         let asked = Asked { session: self, id: &id };
+        if self.silent.load(Ordering::SeqCst) {
+            return None;
+        }
         out.send(json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})).await.ok()?;
         let answer = tokio::select! {
             answer = answered => answer.ok(),
@@ -101,6 +107,12 @@ impl Session {
         if let Some(waiting) = lock(&self.asked).remove(id) {
             let _ = waiting.send(outcome);
         }
+    }
+
+    /// The client will not answer anything any more.
+    pub(super) fn falls_silent(&self) {
+        self.silent.store(true, Ordering::SeqCst);
+        lock(&self.asked).clear();
     }
 
     /// Works on a request until it is answered, or the client does not want that any more: then there is no answer.

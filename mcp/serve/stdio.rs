@@ -48,6 +48,7 @@ where
             Line::Whole => client.hears(&line, &mut under_way).await,
         }
     }
+    client.session.falls_silent();
     let _ = tokio::time::timeout(LAST_WORDS, async { while under_way.join_next().await.is_some() {} }).await;
     under_way.shutdown().await;
     drop(client);

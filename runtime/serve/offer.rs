@@ -183,9 +183,9 @@ impl Shared {
             let now = Instant::now();
             let left = until.saturating_duration_since(now);
             match stands {
-                Stands::Asks(questions) if caller.can_show_forms() && !undecided => {
+                Stands::Asks(questions) if !undecided && !requests(&questions, caller).is_empty() => {
                     let state = Some(json!({ "run": run.id() }));
-                    return Ok(Reply::Asks(Asks { requests: requests(&questions), state }));
+                    return Ok(Reply::Asks(Asks { requests: requests(&questions, caller), state }));
                 }
                 Stands::Working { until_ms, .. } if !left.is_zero() && (patient || !is_beyond(until_ms, left)) => {}
                 // Somebody may do meanwhile what it waits for.

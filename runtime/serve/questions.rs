@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use abide_llm::{Approval, ToolCall};
+use abide_mcp::serve::Caller;
 use serde_json::{Map, Value, json};
 
 use super::{Shared, told};
@@ -47,8 +48,18 @@ impl Question {
 
     /// Its name for a client: bound to what is asked.
     pub(super) fn name(&self) -> String {
+        format!("{}~{}", self.step.id, self.short_hash())
+    }
+
+    /// The beginning of the hash of what is asked.
+    pub(super) fn short_hash(&self) -> &str {
         let hash = self.step.hash.as_deref().unwrap_or_default();
-        format!("{}~{}", self.step.id, hash.get(..DIGITS).unwrap_or(hash))
+        hash.get(..DIGITS).unwrap_or(hash)
+    }
+
+    /// Can the person at this client be asked it?
+    fn suits(&self, caller: &Caller) -> bool {
+        if self.params.get("url").is_some() { caller.can_open_addresses() } else { caller.can_show_forms() }
     }
 
     /// As the protocol asks.
@@ -146,9 +157,13 @@ impl Shared {
     }
 }
 
-/// As requests for a client.
-pub(super) fn requests(questions: &[Question]) -> BTreeMap<String, Value> {
-    questions.iter().map(|question| (question.name(), question.request())).collect()
+/// As requests for a client: those that its person can be asked.
+pub(super) fn requests(questions: &[Question], caller: &Caller) -> BTreeMap<String, Value> {
+    questions
+        .iter()
+        .filter(|question| question.suits(caller))
+        .map(|question| (question.name(), question.request()))
+        .collect()
 }
 
 fn mark(run: &str, question: &Question) -> String {

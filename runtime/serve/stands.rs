@@ -110,8 +110,7 @@ impl Shared {
             Stands::Working { message, .. } => (Status::Working, message.or_else(|| progress(&info))),
             Stands::Asks(questions) => {
                 let message = self.how_to_answer(run.id(), &questions);
-                let asked = if caller.can_show_forms() { requests(&questions) } else { BTreeMap::new() };
-                (Status::Asks(asked), Some(message))
+                (Status::Asks(requests(&questions, caller)), Some(message))
             }
             Stands::Stuck(why) => (Status::Asks(BTreeMap::new()), Some(why)),
             Stands::Over(result) => (Status::Completed(result), None),
@@ -130,8 +129,10 @@ impl Shared {
     /// What a run asks, and how a person answers who is not asked by their client.
     pub(super) fn how_to_answer(&self, run: &str, questions: &[Question]) -> String {
         let one = |question: &Question| {
+            let hash = question.short_hash();
             let verb: &[&str] = if question.step.asks == Some("approval") {
-                &["approve", run, "--step", &question.step.id]
+                // It counts for what is shown here.
+                &["approve", run, "--step", &question.step.id, "--hash", hash]
             } else {
                 &["answer", run, "JSON", "--step", &question.step.id]
             };

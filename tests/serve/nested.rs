@@ -1,5 +1,7 @@
 //! abide served to abide: an agent whose tool is another abide's agent, both killed in the middle, and one effect.
 
+#![cfg(unix)]
+
 use serde_json::{Value, json};
 
 use super::{ALLOWED, project};

@@ -43,7 +43,7 @@ fn an_approval_is_asked_for_as_a_part_of_the_result() {
     // Put aside: it is handed over, and the question stays.
     let aside = answered(state, "write", json!({"action": "cancel"}));
     assert_eq!(aside["result"]["structuredContent"]["status"], "input_required", "{aside}");
-    assert!(text(&aside["result"]).contains("abide approve r --step"), "{aside}");
+    assert!(text(&aside["result"]).contains("abide approve r --step helper/fix_write.approval --hash "), "{aside}");
     let replayed = answered(state, "write", accept(true));
     assert_eq!(replayed["error"]["code"], -32602, "it was used before: {replayed}");
     assert!(project.calls().is_empty());

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use abide::agents::Agents;
 use abide::config::Env;
+use abide::engine::Wait;
 use abide::prelude::*;
 use abide::serve::{Described, Options, Served, seal_beside};
 use abide_mcp::serve::{Server, serve_lines};
@@ -15,6 +16,12 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStrea
 #[derive(Serialize, Deserialize)]
 struct Order {
     item: String,
+}
+
+/// Asks as an MCP server within a run does: with a form, or for an address to be opened.
+async fn asks(ctx: Ctx, wants: Value) -> Result<Value> {
+    let question = json!({"server": "shop", "tool": "order", "message": "Which colour?", "wants": wants});
+    ctx.signal("shop.answer").ask(Wait::Answer, &question).await
 }
 
 async fn order(ctx: Ctx, order: Order) -> Result<Value> {
@@ -34,37 +41,64 @@ impl Client {
     }
 
     async fn ask(&mut self, method: &str, params: Value) -> Value {
-        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        self.say(json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})).await;
+        self.hear().await["result"].clone()
+    }
+
+    async fn say(&mut self, message: Value) {
         self.writer.write_all(format!("{message}\n").as_bytes()).await.unwrap();
+    }
+
+    async fn hear(&mut self) -> Value {
         let mut line = String::new();
         self.reader.read_line(&mut line).await.unwrap();
-        serde_json::from_str::<Value>(&line).unwrap()["result"].clone()
+        serde_json::from_str(&line).unwrap()
+    }
+}
+
+/// A served database, and a client of it.
+struct Rig {
+    _dir: tempfile::TempDir,
+    served: Served,
+    serving: tokio::task::JoinHandle<std::io::Result<()>>,
+    client: Client,
+}
+
+impl Rig {
+    async fn start(workflows: Vec<Described>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let db = dir.path().join("runs.db");
+        let env = Env { cwd: dir.path().to_owned(), ..Env::default() };
+        let abide = Abide::open(&db).workflow("order", order).workflow("asks", asks).start().await.unwrap();
+        let seal = seal_beside(&db).unwrap();
+        let command = Arc::new(|words: &[&str]| format!("abide {}", words.join(" ")));
+        let options = Options { within: Duration::from_secs(60), command };
+        let served = Served::new(abide, Agents::new(env.clone(), false), env, workflows, seal.clone(), options);
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let (reader, writer) = split(theirs);
+        let server = Server::new(Arc::new(served.clone()), seal);
+        let serving = tokio::spawn(serve_lines(server, BufReader::new(reader), writer, 1 << 20));
+        let (reader, writer) = split(ours);
+        Self { _dir: dir, served, serving, client: Client { reader: BufReader::new(reader), writer } }
+    }
+
+    async fn stop(self) {
+        drop(self.client);
+        self.serving.await.unwrap().unwrap();
+        self.served.into_parts().await.expect("nobody else has it").0.shutdown().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workflow_is_a_tool_and_hears_signals() {
-    let dir = tempfile::tempdir().unwrap();
-    let db = dir.path().join("runs.db");
     let schema = json!({"type": "object", "properties": {"item": {"type": "string"}}, "required": ["item"]});
-    let workflows = vec![Described {
+    let described = Described {
         name: "order".to_owned(),
         description: Some("Orders something".to_owned()),
         input: Some(schema.clone()),
-    }];
-    let env = Env { cwd: dir.path().to_owned(), ..Env::default() };
-    let abide = Abide::open(&db).workflow("order", order).start().await.unwrap();
-    let seal = seal_beside(&db).unwrap();
-    let command = Arc::new(|words: &[&str]| format!("abide {}", words.join(" ")));
-    let options = Options { within: Duration::from_secs(60), command };
-    let agents = Agents::new(env.clone(), false);
-    let served = Served::new(abide, agents, env, workflows, seal.clone(), options);
-    let (ours, theirs) = tokio::io::duplex(1 << 16);
-    let (reader, writer) = split(theirs);
-    let serving =
-        tokio::spawn(serve_lines(Server::new(Arc::new(served.clone()), seal), BufReader::new(reader), writer, 1 << 20));
-    let (reader, writer) = split(ours);
-    let mut client = Client { reader: BufReader::new(reader), writer };
+    };
+    let mut rig = Rig::start(vec![described]).await;
+    let client = &mut rig.client;
 
     let tools = client.ask("tools/list", json!({})).await["tools"].clone();
     assert_eq!(tools[0]["inputSchema"]["properties"]["input"], schema);
@@ -82,7 +116,28 @@ async fn a_workflow_is_a_tool_and_hears_signals() {
     let result = client.call("runs_result", json!({ "run": run })).await;
     assert_eq!(result["structuredContent"], json!({"item": "tea", "paid": true}), "{result}");
     assert_eq!(client.call("runs_cancel", json!({ "run": run })).await["isError"], true, "it is over");
-    drop(client);
-    serving.await.unwrap().unwrap();
-    served.into_parts().await.expect("nobody else has it").0.shutdown().await;
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_asks_within_a_run_is_passed_on_as_it_is() {
+    let mut rig = Rig::start(vec![Described { name: "asks".to_owned(), ..Described::default() }]).await;
+    let client = &mut rig.client;
+    let capabilities = json!({"elicitation": {"form": {}}});
+    client.ask("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": capabilities})).await;
+    let schema = json!({"type": "object", "properties": {"colour": {"type": "string"}}, "required": ["colour"]});
+    let params = json!({"name": "asks", "arguments": {"input": {"form": schema}, "id": "form"}});
+    client.say(json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params})).await;
+    let asked = client.hear().await;
+    assert_eq!(asked["method"], "elicitation/create", "{asked}");
+    assert_eq!(asked["params"]["message"], "The server `shop` asks: Which colour?");
+    assert_eq!(asked["params"]["requestedSchema"], schema);
+    let answer = json!({"action": "accept", "content": {"colour": "red"}});
+    client.say(json!({"jsonrpc": "2.0", "id": asked["id"], "result": answer})).await;
+    assert_eq!(client.hear().await["result"]["structuredContent"], answer);
+    // Who cannot open addresses is not asked to.
+    let handed = client.call("asks", json!({"input": {"visit": "https://example.com/pay"}, "id": "visit"})).await;
+    assert_eq!(handed["structuredContent"]["status"], "input_required", "{handed}");
+    assert!(handed["structuredContent"]["message"].as_str().unwrap().contains("abide answer visit"), "{handed}");
+    rig.stop().await;
 }

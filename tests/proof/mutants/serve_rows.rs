@@ -48,7 +48,7 @@ pub(super) const SERVE: &[Mutant] = &[
         file: "runtime/serve/begin.rs",
         from: "        if let Some(id) = id_of(call) {",
         to: "        if let Some(id) = id_of(call).filter(|_| !MUTANT) {",
-        proof: "serve::nested::both",
+        proof: "serve::runs::an_agent",
         count: None,
     },
     Mutant {
