@@ -274,10 +274,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDR")]
     pub(crate) http: Option<std::net::SocketAddr>,
     /// Only with the token in this file, which is made if there is none
-    #[arg(long, value_name = "FILE", requires = "http")]
+    #[arg(long, value_name = "FILE", requires = "http", conflicts_with = "stdio")]
     pub(crate) token_file: Option<PathBuf>,
     /// Also under this name
-    #[arg(long, value_name = "NAME", requires = "http")]
+    #[arg(long, value_name = "NAME", requires = "http", conflicts_with = "stdio")]
     pub(crate) allow_host: Vec<String>,
     /// Seconds within which clients are answered that do not come back for a result
     #[arg(long, value_name = "SECONDS", default_value_t = 50)]
