@@ -95,7 +95,9 @@ def main():
                     untried += 1
                     print(f"none  {version}  {name}: nothing was tried", flush=True)
                 elif good and not why:
-                    print(f"ok    {version}  {name}", *(f"\n      {check}"[:200] for check in checks), flush=True)
+                    told = [f"\n      {check}"[:160] for check in checks[:5]]
+                    told += [f"\n      and {len(checks) - 5} more like it"] if len(checks) > 5 else []
+                    print(f"ok    {version}  {name}", *told, flush=True)
                 elif not good and why:
                     known += 1
                     print(f"known {version}  {name}: {why}", flush=True)
