@@ -14,7 +14,7 @@ use super::questions::requests;
 use super::runs::{self, said};
 use super::stands::Stands;
 use super::{Served, Shared, told};
-use crate::{HostError, Progress, ProgressKind, Run};
+use crate::{HostError, Progress, ProgressKind, Run, Settled};
 
 /// Between two looks at a run that should have moved by itself.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -111,9 +111,11 @@ fn broken(error: &HostError) -> Refusal {
 
 /// Waits until there may be something new of a run, at most for so long.
 async fn moved(run: &Run, most: Duration) {
-    // What has parked is told at once: then what was said to it is on its way.
-    let _ = tokio::time::timeout(most, run.settled()).await;
-    tokio::time::sleep(PAUSE.min(most)).await;
+    match tokio::time::timeout(most, run.settled()).await {
+        Err(_) | Ok(Ok(Settled::Completed(_) | Settled::Failed(_) | Settled::Cancelled)) => {}
+        // What has parked is told at once: then what was said to it is on its way.
+        Ok(_) => tokio::time::sleep(PAUSE.min(most)).await,
+    }
 }
 
 impl Shared {

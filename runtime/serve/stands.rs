@@ -2,6 +2,7 @@
 //! over. It decides nothing.
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use abide_mcp::serve::{Caller, Status, Task};
 use serde_json::{Value, json};
@@ -11,8 +12,12 @@ use super::{Shared, told};
 use crate::report::Report;
 use crate::{HostError, Run, RunInfo};
 
-/// How often a client should look.
-const POLL_MS: u64 = 1_000;
+/// How often a client should look, in milliseconds: the longer a run has taken, the less often.
+fn poll_ms(created_ms: i64) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let age = i64::try_from(now.as_millis()).unwrap_or(i64::MAX).saturating_sub(created_ms);
+    u64::try_from(age / 8).unwrap_or_default().clamp(100, 5_000)
+}
 
 /// How a run stands.
 pub(super) enum Stands {
@@ -122,7 +127,7 @@ impl Shared {
             message,
             created_ms: info.created_ms,
             updated_ms: info.updated_ms,
-            poll_ms: POLL_MS,
+            poll_ms: poll_ms(info.created_ms),
         })
     }
 
