@@ -1,4 +1,5 @@
-//! The MCP client of abide: servers from the files people already have, tools with effect and policy. It never decides
+//! The MCP client of abide: servers from the files people already have, tools with effect and policy; and its face as a server
+//! (`serve`, with the feature of that name). It never decides
 //! whether a call is repeated (the engine does), and never starts a server the user has not consented to.
 //!
 //! A map, from what a user writes to what reaches a server:
@@ -58,6 +59,8 @@ mod prompts;
 mod resources;
 mod rounds;
 mod schema;
+#[cfg(feature = "serve")]
+pub mod serve;
 mod servers;
 mod slot;
 mod stderr;

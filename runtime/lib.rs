@@ -37,6 +37,8 @@ mod hot;
 mod os;
 mod random;
 pub mod report;
+#[cfg(feature = "serve")]
+pub mod serve;
 mod shell;
 mod store;
 #[cfg(feature = "agents")]

@@ -5,5 +5,6 @@ mod cli;
 mod demo;
 mod host;
 mod proof;
+mod serve;
 mod support;
 mod tidy;

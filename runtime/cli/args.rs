@@ -52,6 +52,8 @@ pub(crate) enum Verb {
     Login(Login),
     /// Forget what lets abide in at a server
     Logout(Login),
+    /// Offer agents and workflows to MCP clients, and work on whatever is due or interrupted
+    Serve(Serve),
     /// Consent to what this project's files, or a run, ask for
     Trust(Trust),
     /// Check that no recorded row is changed, missing or out of order
@@ -301,6 +303,28 @@ pub(crate) struct Login {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// To the one client on stdin and stdout
+    #[arg(long, conflicts_with = "http")]
+    pub(crate) stdio: bool,
+    /// Over HTTP at this address, as in 127.0.0.1:8080
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) http: Option<std::net::SocketAddr>,
+    /// Only with the token in this file, which is made if there is none
+    #[arg(long, value_name = "FILE", requires = "http", conflicts_with = "stdio")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Also under this name
+    #[arg(long, value_name = "NAME", requires = "http", conflicts_with = "stdio")]
+    pub(crate) allow_host: Vec<String>,
+    /// Seconds within which clients are answered that do not come back for a result
+    #[arg(long, value_name = "SECONDS", default_value_t = 50)]
+    pub(crate) within: u64,
+    /// Consent to all that the files ask for, in this call
+    #[arg(long)]
+    pub(crate) trust: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Trust {
     /// A run: consent to what it has pinned, instead of today's files
     pub(crate) run: Option<String>,
@@ -363,6 +387,9 @@ mod tests {
             "ls --limit x",
             "replay",
             "replay r --all",
+            "serve --stdio --http 127.0.0.1:0",
+            "serve --http localhost",
+            "serve --stdio --token-file t",
             "nothing",
             "answer r",
             "answer r {} --decline",
@@ -383,6 +410,8 @@ mod tests {
             "trust --changed docs search 00",
             "login docs --no-browser",
             "logout docs",
+            "serve --stdio --within 5",
+            "serve --http [::1]:0 --token-file t --allow-host box.lan",
         ] {
             assert!(Cli::try_parse_from(format!("abide {line}").split(' ')).is_ok(), "{line}");
         }

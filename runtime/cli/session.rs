@@ -50,6 +50,11 @@ impl Session {
         self.app().as_ref().is_some_and(|app| app.has_workflow(name))
     }
 
+    /// The workflows of the program itself.
+    pub(crate) fn workflows(&self) -> Vec<crate::serve::Described> {
+        self.app().as_ref().map(Builder::offered).unwrap_or_default()
+    }
+
     fn app(&self) -> std::sync::MutexGuard<'_, Option<Builder>> {
         self.app.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -65,11 +70,20 @@ impl Session {
                 "`abide run` makes one; call this in the project's folder, or name another with --db",
             ));
         }
-        self.start(Agents::new(self.env.clone(), trust), true).await
+        self.start(Agents::new(self.env.clone(), trust), true, false).await
     }
 
     /// Opens the database, making it if there is none.
     pub(crate) async fn open_or_make(&self, agents: Agents) -> Result<Opened, Failure> {
+        self.make(agents, false).await
+    }
+
+    /// The same, to work on whatever is due or interrupted.
+    pub(crate) async fn open_to_recover(&self, agents: Agents) -> Result<Opened, Failure> {
+        self.make(agents, true).await
+    }
+
+    async fn make(&self, agents: Agents, recover: bool) -> Result<Opened, Failure> {
         if self.db.source == DatabaseSource::New
             && let Some(folder) = self.db.path.parent()
         {
@@ -83,18 +97,18 @@ impl Session {
                 )
             })?;
         }
-        self.start(agents, false).await
+        self.start(agents, false, recover).await
     }
 
-    async fn start(&self, agents: Agents, existing: bool) -> Result<Opened, Failure> {
+    async fn start(&self, agents: Agents, existing: bool, recover: bool) -> Result<Opened, Failure> {
         let app = self.app().take().map(|app| app.at(&self.db.path));
         // A program of its own has limits of its own.
         let limits = || Project::load(&self.env).map(|project| project.limits().runs).unwrap_or_default();
         let builder = app.unwrap_or_else(|| Abide::open(&self.db.path).limits(limits()));
         let builder = if existing { builder.existing() } else { builder };
-        // This process works on what it was told to, and leaves other runs to others.
+        // Most verbs work on what they were told to, and leave other runs to others.
         let builder = builder.factory(FACTORY, agents.factory()).factory(WORKFLOW_FACTORY, agents.factory());
-        let abide = builder.recover(false).start().await?;
+        let abide = builder.recover(recover).start().await?;
         Ok(Opened { abide, agents })
     }
 }

@@ -156,7 +156,7 @@ async fn detach(
 ) -> Result<(), Failure> {
     let mut left = Ok(());
     if over.is_none() && run.inspect()?.owner_pid.is_none() {
-        left = in_background(session, run, stay);
+        left = in_background(session, Some(run.id()), stay);
         let since = Instant::now();
         while left.is_ok() && since.elapsed() < TAKE_UP && run.inspect()?.status == "interrupted" {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -175,16 +175,18 @@ async fn detach(
     Ok(())
 }
 
-fn in_background(session: &Session, run: &Run, stay: Stay) -> Result<(), Failure> {
+/// Leaves a run, or whatever is due, to a process of its own.
+pub(super) fn in_background(session: &Session, run: Option<&str>, stay: Stay) -> Result<(), Failure> {
     let db = std::path::absolute(&session.db.path).unwrap_or_else(|_| session.db.path.clone());
     let mut words: Vec<std::ffi::OsString> = vec!["resume".into(), "--db".into(), db.into()];
     words.extend(
         [(stay.yes, "--yes"), (stay.trust, "--trust")].into_iter().filter(|(on, _)| *on).map(|(_, w)| w.into()),
     );
-    words.extend(["--".into(), run.id().into()]);
+    words.extend(run.into_iter().flat_map(|run| ["--".into(), run.into()]));
     let spawned = std::env::current_exe().and_then(|program| crate::os::spawn_detached(&program, words));
     spawned.map(|_| ()).map_err(|error| {
-        let message = format!("run `{}` is recorded, and no process can be started for it: {error}", run.id());
-        Failure::new(ENVIRONMENT, "detach", message, session.hints.command(&["resume", run.id()]))
+        let message = format!("all is recorded, and no process can be started to go on with it: {error}");
+        let words: Vec<&str> = std::iter::once("resume").chain(run).collect();
+        Failure::new(ENVIRONMENT, "detach", message, session.hints.command(&words))
     })
 }

@@ -35,6 +35,8 @@ pub struct Builder {
     nap: Duration,
     checkpoint_at: i32,
     limits: Limits,
+    #[cfg(feature = "serve")]
+    described: std::collections::BTreeMap<String, crate::serve::Described>,
 }
 
 fn system_clock() -> i64 {
@@ -55,6 +57,8 @@ impl Builder {
             nap: NAP,
             checkpoint_at: CHECKPOINT_AT,
             limits: Limits::default(),
+            #[cfg(feature = "serve")]
+            described: std::collections::BTreeMap::new(),
         }
     }
 
@@ -69,6 +73,24 @@ impl Builder {
     {
         self.workflows.insert(name.into(), Registered::Code(workflow(f)));
         self
+    }
+
+    /// Says what a workflow does and takes, for MCP clients of `abide serve`: `input` is the JSON schema of its input.
+    #[cfg(feature = "serve")]
+    pub fn describe(mut self, workflow: &str, description: &str, input: serde_json::Value) -> Self {
+        let (name, description, input) = (workflow.to_owned(), Some(description.to_owned()), Some(input));
+        self.described.insert(workflow.to_owned(), crate::serve::Described { name, description, input });
+        self
+    }
+
+    /// The workflows of the program, by name.
+    #[cfg(feature = "cli")]
+    pub(crate) fn offered(&self) -> Vec<crate::serve::Described> {
+        let code = self.workflows.iter().filter(|(_, registered)| matches!(registered, Registered::Code(_)));
+        let mut names: Vec<&String> = code.map(|(name, _)| name).collect();
+        names.sort();
+        let plain = |name: &str| crate::serve::Described { name: name.to_owned(), ..Default::default() };
+        names.into_iter().map(|name| self.described.get(name).cloned().unwrap_or_else(|| plain(name))).collect()
     }
 
     /// Registers a workflow that is made anew for each run from what the run carries.

@@ -17,6 +17,8 @@ mod launch;
 #[cfg(feature = "agents")]
 mod pathext;
 
+#[cfg(feature = "serve")]
+pub(crate) use here::is_private;
 pub(crate) use here::{
     FileIdentity, create_private, file_identity, ignore_file_size_signal, kill_self, make_private_dir,
     network_filesystem, sync_dir,

@@ -16,6 +16,12 @@ pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).open(path)
 }
 
+/// Files are as private as their folder here.
+#[cfg(feature = "serve")]
+pub(crate) fn is_private(_path: &Path) -> bool {
+    true
+}
+
 /// Makes a folder; one that exists is left as it is.
 pub(crate) fn make_private_dir(path: &Path) -> io::Result<()> {
     match std::fs::create_dir(path) {

@@ -14,6 +14,12 @@ pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
 }
 
+/// Can nobody but its owner read this file?
+#[cfg(feature = "serve")]
+pub(crate) fn is_private(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| meta.mode().trailing_zeros() >= 6)
+}
+
 /// Makes a folder that only its owner can enter; one that exists is left as it is.
 pub(crate) fn make_private_dir(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {

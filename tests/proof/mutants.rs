@@ -3,6 +3,7 @@
 
 mod hostile_rows;
 mod quota_rows;
+mod serve_rows;
 mod table;
 
 use std::collections::BTreeSet;

@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod asking;
 pub mod auth;
+pub mod client;
 pub mod mcp;
 pub mod model;
 pub mod project;

@@ -1,7 +1,8 @@
-//! Hostile input: journals, files, messages of servers, replies of models, and bytes of the database, broken in every way that chance finds.
+//! Hostile input: journals, files, messages of servers and of clients, replies of models, and bytes of the database, broken in every way that chance finds.
 //! Nothing of it may make abide panic or hang. A worker process takes one input after the other; whoever started it notices when it stops.
 //! `ABIDE_HOSTILE_ONLY=N` with the seed tries the input of that number alone.
 
+mod clients;
 mod config;
 mod file;
 mod frames;
@@ -35,6 +36,7 @@ fn target(name: &str, folder: &Path) -> (Vec<Vec<u8>>, Attack) {
         "journal" => (mutate::seeds(include_str!("seeds/journal.txt")), journal::attack(folder)),
         "config" => (mutate::seeds(include_str!("seeds/config.txt")), config::attack(folder)),
         "frames" => (mutate::seeds(include_str!("seeds/frames.txt")), frames::attack()),
+        "clients" => (mutate::seeds(include_str!("seeds/clients.txt")), clients::attack()),
         "replies" => (mutate::escaped_seeds(include_str!("seeds/replies.txt")), replies::attack()),
         "file" => {
             let seeds = file::seeds(folder);
@@ -138,6 +140,11 @@ fn files_of_users() {
 #[test]
 fn messages_of_servers() {
     prove("frames", super::count("hostile messages of servers", 300, 60_000));
+}
+
+#[test]
+fn messages_of_clients() {
+    prove("clients", super::count("hostile messages of clients", 300, 60_000));
 }
 
 #[test]

@@ -3,9 +3,11 @@
 use super::Mutant;
 use super::hostile_rows::{HOSTILE, SECRETS};
 use super::quota_rows::QUOTA;
+use super::serve_rows::SERVE;
 
 /// All lists.
-pub(super) const TABLE: &[&[Mutant]] = &[BOUNDARIES, PROGRAMS, POWER, DOUBT, UPGRADES, KILLS, QUOTA, HOSTILE, SECRETS];
+pub(super) const TABLE: &[&[Mutant]] =
+    &[BOUNDARIES, PROGRAMS, POWER, DOUBT, UPGRADES, KILLS, QUOTA, HOSTILE, SECRETS, SERVE];
 
 const BOUNDARIES: &[Mutant] = &[Mutant {
     name: "chain-from-nothing",
