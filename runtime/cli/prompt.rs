@@ -18,7 +18,7 @@ pub(crate) fn read(words: &[String], pinned: &AgentRun) -> Result<Option<PromptR
     if !pinned.servers.iter().any(|known| known.name == server) {
         let known: Vec<&str> = pinned.servers.iter().map(|server| server.name.as_str()).collect();
         let known = if known.is_empty() { "it has none".to_owned() } else { format!("it has: {}", known.join(", ")) };
-        return Err(Failure::usage(format!("nobody in it has a server `{server}`"), known));
+        return Err(Failure::usage(format!("the {} has no server `{server}`", called(pinned)), known));
     }
     let mut arguments = BTreeMap::new();
     for word in rest {
@@ -30,4 +30,10 @@ pub(crate) fn read(words: &[String], pinned: &AgentRun) -> Result<Option<PromptR
         }
     }
     Ok(Some(PromptRef { server: server.to_owned(), name: name.to_owned(), arguments }))
+}
+
+/// Who is asked, as a person says it.
+fn called(pinned: &AgentRun) -> String {
+    let workflow = pinned.work.workflow_name();
+    workflow.split_once(':').map_or(workflow.clone(), |(kind, name)| format!("{kind} `{name}`"))
 }
