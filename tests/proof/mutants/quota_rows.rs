@@ -30,4 +30,12 @@ pub(super) const QUOTA: &[Mutant] = &[
         proof: "host::lines::a_service_that_answers",
         count: None,
     },
+    Mutant {
+        name: "lost-call-costs-nothing",
+        file: "runtime/store/settle.rs",
+        from: "spend::charge(tx, run, &spender, spend::Held { tokens, nano }, None)?;",
+        to: "spend::charge(tx, run, &spender, spend::Held { tokens, nano }, MUTANT.then(abide_engine::Spent::default))?;",
+        proof: "proof::quota::budget::no_budget",
+        count: None,
+    },
 ];

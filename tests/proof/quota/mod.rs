@@ -3,6 +3,7 @@
 //! while anything is on its way: so a slow machine changes nothing. Whole (`just proof quota`), by the real one. It never prices anything.
 
 mod books;
+mod budget;
 mod endpoint;
 mod wait;
 mod worker;
