@@ -99,9 +99,11 @@ fn a_client_that_stops_waiting_stops_nothing() {
     client.say(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}));
     model.wait_for(1);
     client.say(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}));
+    // Messages are read in their order: whoever answers this has read that.
+    assert_eq!(client.ask(2, "ping", json!({}))["result"], json!({}));
     model.open_gate();
     project.wait_until("r", |shown| shown["run"]["status"] == "completed");
     // The next answer is the next request's: the cancelled one has none.
-    client.say(&json!({"jsonrpc": "2.0", "id": 2, "method": "ping", "params": {}}));
-    assert_eq!(client.hear()["id"], 2);
+    client.say(&json!({"jsonrpc": "2.0", "id": 3, "method": "ping", "params": {}}));
+    assert_eq!(client.hear()["id"], 3);
 }
