@@ -207,6 +207,13 @@ impl HostError {
     }
 }
 
+impl HostError {
+    /// Is it the database's, so that it may pass by itself?
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Storage { .. } | Self::Database { .. })
+    }
+}
+
 impl From<rusqlite::Error> for HostError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Storage { why: error.to_string() }

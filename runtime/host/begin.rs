@@ -6,7 +6,6 @@ use tokio::sync::oneshot;
 
 use super::inner::{Definition, Made};
 use super::limits::events_of;
-use super::load::Why;
 use super::resident::{Act, Committing, Resident};
 use super::shard::{Early, Msg, Shard, alarm};
 use super::standing::standing;
@@ -166,11 +165,7 @@ impl Shard {
         for early in std::mem::take(&mut self.early) {
             match early {
                 Early::News(key) => self.inbox(key),
-                Early::Load(key, epoch) => {
-                    if let Err(error) = self.load(key, epoch, Why::Claimed) {
-                        tracing::warn!(key, %error, "a run cannot be worked on");
-                    }
-                }
+                Early::Load(wanted) => self.load(wanted),
             }
         }
     }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use abide_engine::event::{Command, Happened, HostEvent, Start};
 use abide_engine::{Chunk, ChunkTable, Fault, Machine, Row, StepId};
+use tokio::sync::oneshot;
 
 use super::inner::{Definition, Made};
 use super::limits::events_of;
@@ -24,6 +25,35 @@ pub(crate) enum Why {
     Woken,
     /// Its last commit failed: the attempts of this one, whose machine is thrown away, belong to the new one (DESIGN rule 3).
     Mended(Box<Resident>),
+}
+
+/// A run that is ours from this epoch on, to be brought into memory.
+pub(crate) struct Wanted {
+    pub(crate) key: RunKey,
+    pub(crate) epoch: i64,
+    pub(crate) why: Why,
+    /// How often it could not be read.
+    pub(crate) tries: u32,
+    /// Who asked for it, if anybody waits for that.
+    pub(crate) reply: Option<oneshot::Sender<Result<(), HostError>>>,
+}
+
+impl Wanted {
+    pub(crate) fn new(key: RunKey, epoch: i64, why: Why) -> Self {
+        Self { key, epoch, why, tries: 0, reply: None }
+    }
+}
+
+/// Tells whoever asked for a run what came of it.
+pub(crate) fn answer(
+    key: RunKey,
+    reply: Option<oneshot::Sender<Result<(), HostError>>>,
+    result: Result<(), HostError>,
+) {
+    match reply {
+        Some(reply) => drop(reply.send(result)),
+        None => result.unwrap_or_else(|error| tracing::warn!(key, %error, "a run cannot be worked on")),
+    }
 }
 
 /// What the database holds of a run.
@@ -52,13 +82,14 @@ impl Shard {
     }
 
     /// Brings a run into memory that is not there. What goes wrong is told, and written if it can be.
-    pub(crate) fn load(&mut self, key: RunKey, epoch: i64, why: Why) -> Result<(), HostError> {
+    pub(crate) fn load(&mut self, wanted: Wanted) {
+        let (key, epoch) = (wanted.key, wanted.epoch);
         if let Some(token) = self.by_key.get(&key).copied() {
             match self.residents.get_mut(&token) {
                 Some(run) if run.epoch >= epoch => {
                     run.retry_parked(self.inner.now_ms());
                     self.touch(token);
-                    return Ok(());
+                    return answer(key, wanted.reply, Ok(()));
                 }
                 // Somebody had it in between: what is here is fenced off.
                 _ => self.remove(token),
@@ -68,23 +99,17 @@ impl Shard {
         self.inner.no_longer_stopped(key);
         match self.read_run(key, epoch) {
             // Its start has been committed, and the news of that is on its way: it is not to be here twice.
-            Ok(Some(read)) if self.begins(&read.row.id) => {
-                self.early.push(Early::Load(key, epoch));
-                Ok(())
-            }
+            Ok(Some(read)) if self.begins(&read.row.id) => self.early.push(Early::Load(wanted)),
             Ok(Some(read)) => {
                 crash::point("load.read");
                 self.inner.works_again();
-                self.bring(read, why)
+                answer(key, wanted.reply, self.bring(read, wanted.why));
             }
             Ok(None) => {
                 self.inner.settled(key, &Settled::TakenOver);
-                Ok(())
+                answer(key, wanted.reply, Ok(()));
             }
-            Err(error) => {
-                self.give_up(key, epoch, &error);
-                Err(error)
-            }
+            Err(error) => self.run_unread(wanted, &error),
         }
     }
 

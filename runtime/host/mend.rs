@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use abide_engine::Fault;
 
 use super::inner::Inner;
-use super::load::Why;
+use super::load::{Wanted, Why, answer};
 use super::run::Settled;
 use super::shard::Shard;
 use crate::HostError;
 use crate::store::{RunKey, Tx, step_aside};
 
-/// Failed commits in a row after which a run is stopped: about five seconds.
+/// Failed commits or reads in a row after which a run is stopped: about five seconds.
 const MOST_FAILURES: u32 = 10;
 /// The longest wait before it is tried again to let go of a run.
 const MOST_PATIENCE: Duration = Duration::from_secs(2);
@@ -49,6 +49,41 @@ impl Shard {
         self.unread.push((Instant::now() + Duration::from_millis(5 << tries.min(MOST_FAILURES)), token, tries + 1));
     }
 
+    /// A run could not be read: it is read again, after a while, for nobody asks for it twice; in the end it stops.
+    pub(crate) fn run_unread(&mut self, wanted: Wanted, error: &HostError) {
+        let (key, epoch, tries) = (wanted.key, wanted.epoch, wanted.tries);
+        tracing::warn!(key, %error, tries, "a run cannot be read now");
+        self.unloaded.push((Instant::now() + Duration::from_millis(5 << tries.min(MOST_FAILURES)), wanted));
+        if self.is_letting_go() {
+            self.drop_unloaded(Some(key), &HostError::ShuttingDown);
+        } else if tries >= MOST_FAILURES || !error.may_pass() || self.inner.place.check().is_err() {
+            let epoch = self.drop_unloaded(Some(key), error).into_iter().fold(epoch, i64::max);
+            self.give_up(key, epoch, error);
+        }
+    }
+
+    /// Forgets that this run, or any, is to be read again, and tells whoever waits for it; since which epochs it was ours.
+    pub(crate) fn drop_unloaded(&mut self, key: Option<RunKey>, why: &HostError) -> Vec<i64> {
+        let is_meant = |wanted: &Wanted| key.is_none_or(|key| wanted.key == key);
+        let (dropped, kept): (Vec<_>, Vec<_>) = self.unloaded.drain(..).partition(|(_, wanted)| is_meant(wanted));
+        self.unloaded = kept;
+        let drop_one = |(_, wanted): (Instant, Wanted)| {
+            self.inner.settled(wanted.key, &Settled::Stopped(why.clone()));
+            answer(wanted.key, wanted.reply, Err(why.clone()));
+            wanted.epoch
+        };
+        dropped.into_iter().map(drop_one).collect()
+    }
+
+    fn read_runs(&mut self) {
+        let now = Instant::now();
+        let (due, later): (Vec<_>, Vec<_>) = self.unloaded.drain(..).partition(|(at, _)| *at <= now);
+        self.unloaded = later;
+        for (_, wanted) in due {
+            self.load(Wanted { tries: wanted.tries + 1, ..wanted });
+        }
+    }
+
     fn read_inboxes(&mut self) {
         let now = Instant::now();
         let (due, later): (Vec<_>, Vec<_>) = self.unread.drain(..).partition(|(at, ..)| *at <= now);
@@ -59,8 +94,11 @@ impl Shard {
         }
     }
 
-    /// Rebuilds the runs whose time has come, and reads the inboxes that could not be read.
+    /// Rebuilds the runs whose time has come, and reads what could not be read.
     pub(crate) fn mend(&mut self) {
+        if !self.unloaded.is_empty() {
+            self.read_runs();
+        }
         if !self.unread.is_empty() {
             self.read_inboxes();
         }
@@ -130,6 +168,7 @@ impl Shard {
         self.by_key.clear();
         self.mending.clear();
         self.unread.clear();
+        self.drop_unloaded(None, error);
         for key in keys {
             self.inner.settled(key, &Settled::Stopped(error.clone()));
         }

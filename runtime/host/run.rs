@@ -85,7 +85,8 @@ impl Run {
         })
     }
 
-    /// Waits for its end, however long that takes, also through parking.
+    /// Waits for its end, however long that takes, also through parking: what the run or one of its children waits for may come from anybody.
+    /// An error if this process stopped working on it.
     pub async fn result<T: DeserializeOwned>(&self) -> Result<T, HostError> {
         loop {
             match self.wait(false).await? {
@@ -154,8 +155,8 @@ impl Run {
             }
             let (key, nobodys) = (row.key, row.owner.is_none());
             let info = RunInfo::of(reader, row);
-            // Its surroundings stopped it: whoever mends them resumes it.
-            if parked_too
+            // Its surroundings stopped it: whoever mends them resumes it. Who waits for its end was told so by the process that had it, or is now.
+            if (parked_too || self.inner.is_stopped(key))
                 && nobodys
                 && info.status == "interrupted"
                 && let Some(why) = info.error

@@ -13,7 +13,7 @@ use super::act::{After, Alarm};
 use super::begin::StartReply;
 use super::doubt::Answer;
 use super::inner::Inner;
-use super::load::Why;
+use super::load::{Wanted, Why};
 use super::resident::{Arrived, Came, LettingGo, Resident, StepState};
 use super::run::Settled;
 use super::turn::Shop;
@@ -71,7 +71,7 @@ pub(crate) enum Early {
     /// A message.
     News(RunKey),
     /// It is to be loaded.
-    Load(RunKey, i64),
+    Load(Wanted),
 }
 
 pub(crate) struct Shard {
@@ -86,6 +86,8 @@ pub(crate) struct Shard {
     pub(crate) mending: Vec<(Instant, u64)>,
     /// Runs whose inbox could not be read, when to read it again, and how often that was tried.
     pub(crate) unread: Vec<(Instant, u64, u32)>,
+    /// Runs of ours that could not be read, and when to read them again.
+    pub(crate) unloaded: Vec<(Instant, Wanted)>,
     /// How many timers there may be before those that are nobody's are thrown out.
     pub(crate) most_timers: usize,
     /// Runs whose start is being committed, and what came for runs that are not here meanwhile: their start may return after it.
@@ -117,6 +119,7 @@ impl Shard {
             timers: BinaryHeap::new(),
             mending: Vec::new(),
             unread: Vec::new(),
+            unloaded: Vec::new(),
             most_timers: 0,
             beginning: 0,
             early: Vec::new(),
@@ -156,7 +159,8 @@ impl Shard {
             return Duration::ZERO;
         }
         let again = self.mending.iter().map(|(at, _)| at).chain(self.unread.iter().map(|(at, ..)| at));
-        let mending = again.map(|at| at.saturating_duration_since(Instant::now()));
+        let mending =
+            again.chain(self.unloaded.iter().map(|(at, _)| at)).map(|at| at.saturating_duration_since(Instant::now()));
         let due = self.timers.peek().map(|Reverse((at, _))| {
             let ms = at.saturating_sub(self.inner.now_ms());
             Duration::from_millis(u64::try_from(ms).unwrap_or(0))
@@ -178,11 +182,7 @@ impl Shard {
             Msg::Start(start, reply) => self.begin(*start, reply),
             Msg::Begun { token, result, reply } => self.begun(token, result, reply),
             Msg::Load { key, epoch, reply } => {
-                let result = self.load(key, epoch, Why::Claimed);
-                match reply {
-                    Some(reply) => drop(reply.send(result)),
-                    None => result.unwrap_or_else(|error| tracing::warn!(key, %error, "a run cannot be worked on")),
-                }
+                self.load(Wanted { reply, ..Wanted::new(key, epoch, Why::Claimed) });
             }
             Msg::Committed { token, result, fenced } => self.committed(token, result, fenced),
             Msg::StepDone { token, id, n, serial, result, at_ms } => {
@@ -352,6 +352,9 @@ impl Shard {
                     self.release_sleeping(key, epoch);
                     self.inner.settled(key, &Settled::Stopped(HostError::ShuttingDown));
                 }
+                for epoch in self.drop_unloaded(Some(key), &HostError::ShuttingDown) {
+                    self.release_sleeping(key, epoch);
+                }
                 self.by_key.get(&key).copied().into_iter().collect()
             }
             None => {
@@ -359,6 +362,7 @@ impl Shard {
                 for (key, _) in self.sleeping.drain() {
                     self.inner.settled(key, &Settled::Stopped(HostError::ShuttingDown));
                 }
+                self.drop_unloaded(None, &HostError::ShuttingDown);
                 self.residents.keys().copied().collect()
             }
         };

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::load::Why;
+use super::load::{Wanted, Why};
 use super::shard::{Early, Shard, Timed};
 use crate::store::{RunKey, Tx, release};
 
@@ -52,10 +52,8 @@ impl Shard {
 
     /// Brings a run that sleeps back into memory.
     pub(crate) fn wake(&mut self, key: RunKey) {
-        if let Some(epoch) = self.sleeping.remove(&key)
-            && let Err(error) = self.load(key, epoch, Why::Woken)
-        {
-            tracing::warn!(key, %error, "a run cannot be brought back into memory");
+        if let Some(epoch) = self.sleeping.remove(&key) {
+            self.load(Wanted::new(key, epoch, Why::Woken));
         }
     }
 

@@ -63,11 +63,14 @@ impl Inner {
         let Some(row) = found else { return Ok(()) };
         let key = row.key;
         let open = matches!(row.status.as_str(), "running" | "waiting");
-        let ours = row.owner.as_ref().is_some_and(|owner| owner.id == self.own_id());
-        if !open || ours || !self.knows(&row.workflow) || self.was_left(key) {
+        if !open || self.is_ours(&row) || !self.knows(&row.workflow) || self.was_left(key) {
             return Ok(());
         }
         self.take(row, false).await
+    }
+
+    fn is_ours(&self, row: &RunRow) -> bool {
+        row.owner.as_ref().is_some_and(|owner| owner.id == self.own_id())
     }
 
     /// Like [`Self::adopt`], again and again while the database fails: nobody will tell of this run a second time.
@@ -77,17 +80,29 @@ impl Inner {
 
     async fn in_the_end(&self, find: impl Fn() -> Result<Option<RunRow>, HostError> + Send + Sync) {
         let mut wait = Duration::from_millis(10);
-        let adopt = || async { self.adopt_found(find()?).await };
-        while let Err(error) = adopt().await
-            && matches!(error, HostError::Storage { .. } | HostError::Database { .. })
-            && !self.is_closed()
-            && self.place.check().is_ok()
-        {
-            if wait > Duration::from_secs(1) {
-                self.break_off(&error);
+        loop {
+            match find() {
+                // It was given up, and is ours until that is written: then it can be taken up again.
+                Ok(Some(row)) if self.is_ours(&row) && self.is_stopped(row.key) => {}
+                Ok(found) => match self.adopt_found(found).await {
+                    Err(error) if error.may_pass() => self.broken_for(wait, &error),
+                    _ => return,
+                },
+                Err(error) if error.may_pass() => self.broken_for(wait, &error),
+                Err(_) => return,
+            }
+            if self.is_closed() || self.place.check().is_err() {
+                return;
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    /// After a while of errors, whoever waits for anything is told.
+    fn broken_for(&self, wait: Duration, error: &HostError) {
+        if wait > Duration::from_secs(1) {
+            self.break_off(error);
         }
     }
 

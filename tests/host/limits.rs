@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use abide::prelude::*;
 use abide::{Builder, Limits, Settled};
 
-use super::rig::Rig;
+use super::rig::{Rig, within};
 
 fn limited(rig: &Rig, limits: Limits, calls: &Arc<AtomicU32>) -> Builder {
     let counted = calls.clone();
@@ -56,6 +56,9 @@ async fn a_run_with_too_many_events_stops_and_goes_on_when_the_limit_is_raised()
             assert_eq!((error.exit_code(), run.inspect().unwrap().status), (8, "interrupted"));
             let again = abide.resume("r", false).await.map(drop).unwrap_err();
             assert!(again.to_string().contains("the limit is 50"), "{again}");
+            // Who waits for its end only now hears of it, too.
+            let late = within(run.result::<u32>()).await.unwrap_err();
+            assert!(late.to_string().contains("the limit is 50"), "{late}");
         }
         abide.shutdown().await;
         let abide = limited(&rig, Limits::default(), &calls).start().await.unwrap();

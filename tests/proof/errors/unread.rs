@@ -10,24 +10,36 @@ use abide::prelude::*;
 use futures_util::future::select;
 use rusqlite::ffi::SQLITE_IOERR_READ;
 
-use super::work::{FILE, within};
+use super::work::{FILE, is_clear, within};
 use crate::proof::vfs::{self, Call, Watch};
 
 /// A message is told of twice, by whoever sent it and by whoever watches the file: both times it cannot be read.
 const TOLD: u64 = 2;
 
+/// So often it is tried to read a run before it is given up.
+const TRIES: u64 = 11;
+
 /// Those who work on runs cannot read so many times; the writer can.
 #[derive(Default)]
 struct Unreadable {
     left: AtomicU64,
+    /// What is written next, once they can read, takes longer than to try again.
+    slow: AtomicBool,
+}
+
+fn takes_one(left: &AtomicU64) -> bool {
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
 impl Watch for Unreadable {
     fn call(&self, _: &str, call: Call<'_>, real: &mut dyn FnMut() -> c_int) -> c_int {
         let engine = std::thread::current().name().is_some_and(|name| name.starts_with("abide-engine"));
-        let fails = || self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
-        if engine && matches!(call, Call::Read) && fails() {
+        if engine && matches!(call, Call::Read) && takes_one(&self.left) {
             return SQLITE_IOERR_READ;
+        }
+        let last = || self.left.load(Ordering::SeqCst) == 0;
+        if matches!(call, Call::Write { .. }) && last() && self.slow.swap(false, Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(300));
         }
         real()
     }
@@ -89,6 +101,73 @@ async fn a_run_that_only_waits_is_kept_until_its_message_is_read() {
     run.signal("more", &7).await.unwrap();
     assert_eq!(within("delivering", run.result::<u32>()).await.unwrap(), 8);
     assert_eq!(disk.left.load(Ordering::SeqCst), 0);
+    abide.shutdown().await;
+    drop(guard);
+}
+
+/// Nobody tells of a child a second time either: not the commit that began it, and not its parent, which waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_that_cannot_be_read_is_begun_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Unreadable::default());
+    let guard = vfs::watch(folder.path(), disk.clone());
+    let (failing, armed) = (disk.clone(), Arc::new(AtomicBool::new(false)));
+    let parent = move |ctx: Ctx, (): ()| {
+        let (failing, armed) = (failing.clone(), armed.clone());
+        async move {
+            ctx.step("first", (), |()| async { Ok::<_, Error>(()) }).await?;
+            // The turn that asks for the child: what is read next is the child.
+            if !armed.swap(true, Ordering::SeqCst) {
+                failing.left.store(1, Ordering::SeqCst);
+            }
+            ctx.child::<u32>("seven", &()).id("c").await
+        }
+    };
+    let child = |ctx: Ctx, (): ()| async move { ctx.step("seven", (), |()| async { Ok::<_, Error>(7_u32) }).await };
+    let opened = Abide::open(folder.path().join(FILE)).workflow("parent", parent).workflow("seven", child);
+    let abide = opened.start().await.unwrap();
+    let run = abide.run("parent", &()).id("r").await.unwrap();
+    assert_eq!(within("the child", run.result::<u32>()).await.unwrap(), 7);
+    assert_eq!(disk.left.load(Ordering::SeqCst), 0);
+    abide.shutdown().await;
+    drop(guard);
+}
+
+/// A run that was parked is brought back for a message; that fails, and nobody who waits for the run hears of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parked_run_that_cannot_be_read_is_brought_back_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Unreadable::default());
+    let guard = vfs::watch(folder.path(), disk.clone());
+    let flow = |ctx: Ctx, (): ()| async move { ctx.signal::<u32>("more").await };
+    let abide = Abide::open(folder.path().join(FILE)).workflow("wait", flow).start().await.unwrap();
+    let run = abide.run("wait", &()).id("r").await.unwrap();
+    within("parking", run.settled()).await.unwrap();
+    disk.left.store(3, Ordering::SeqCst);
+    run.signal("more", &7).await.unwrap();
+    assert_eq!(within("delivering", run.result::<u32>()).await.unwrap(), 7);
+    assert_eq!(disk.left.load(Ordering::SeqCst), 0);
+    abide.shutdown().await;
+    drop(guard);
+}
+
+/// It is given up when the disk has failed for long, and that is written slowly: as long as it is not, the run seems to be worked on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_is_being_given_up_is_taken_up_after_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Unreadable::default());
+    let guard = vfs::watch(folder.path(), disk.clone());
+    let flow = |ctx: Ctx, (): ()| async move { ctx.signal::<u32>("more").await };
+    let abide = Abide::open(folder.path().join(FILE)).workflow("wait", flow).start().await.unwrap();
+    let run = abide.run("wait", &()).id("r").await.unwrap();
+    within("parking", run.settled()).await.unwrap();
+    disk.left.store(TRIES, Ordering::SeqCst);
+    disk.slow.store(true, Ordering::SeqCst);
+    run.signal("more", &7).await.unwrap();
+    let stopped = within("giving up", run.result::<u32>()).await.unwrap_err();
+    is_clear(&stopped, "giving up");
+    until("it is taken up", || run.inspect().unwrap().status == "completed").await;
+    assert_eq!(within("its end", run.result::<u32>()).await.unwrap(), 7);
     abide.shutdown().await;
     drop(guard);
 }
