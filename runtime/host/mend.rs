@@ -140,13 +140,20 @@ impl Shard {
             other => other.to_string(),
         };
         self.inner.stopped(key);
-        let written = self.inner.writer.post(released(self.inner.clone(), key, epoch, why.clone()));
-        self.inner.settled(key, &Settled::Stopped(error.clone()));
         let inner = self.inner.clone();
+        self.write_in_the_end(move || released(inner.clone(), key, epoch, why.clone()));
+        self.inner.settled(key, &Settled::Stopped(error.clone()));
+    }
+
+    /// Writes that a run is let go of. As long as its row names us, nobody else can resume it: that is tried until the disk is well.
+    pub(crate) fn write_in_the_end<F>(&self, make: impl Fn() -> F + Send + 'static)
+    where
+        F: FnMut(&Tx<'_>) -> rusqlite::Result<()> + Send + 'static,
+    {
+        let (inner, written) = (self.inner.clone(), self.inner.writer.post(make()));
         self.inner.runtime.spawn(async move {
             let mut written = written.await;
             let mut wait = Duration::from_millis(50);
-            // As long as its row names us, nobody else can resume it: it is let go of when the disk is well.
             while let Ok(Err(error)) = &written
                 && !matches!(error, HostError::ShuttingDown)
                 && !inner.is_closed()
@@ -155,7 +162,8 @@ impl Shard {
                 inner.break_off(error);
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(MOST_PATIENCE);
-                written = inner.writer.post(released(inner.clone(), key, epoch, why.clone())).await;
+                let again = inner.writer.post(make());
+                written = again.await;
             }
             inner.works_again();
         });

@@ -86,9 +86,18 @@ impl Shard {
         self.sleeping.remove(&key);
     }
 
-    /// Releases a run that is not in memory.
+    /// Releases a run that is not in memory, unless it was resumed since.
     pub(crate) fn release_sleeping(&self, key: RunKey, epoch: i64) {
-        drop(self.inner.writer.post(move |tx: &Tx<'_>| release(tx, "run = ?1 AND epoch = ?2", &[&key, &epoch])));
+        let inner = self.inner.clone();
+        self.write_in_the_end(move || {
+            let inner = inner.clone();
+            move |tx: &Tx<'_>| {
+                if inner.was_left(key) {
+                    release(tx, "run = ?1 AND epoch = ?2", &[&key, &epoch])?;
+                }
+                Ok(())
+            }
+        });
     }
 
     /// Has a run that has nothing to do looked at, when it has waited for a moment.

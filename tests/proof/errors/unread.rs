@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use abide::prelude::*;
 use futures_util::future::select;
-use rusqlite::ffi::SQLITE_IOERR_READ;
+use rusqlite::ffi::{SQLITE_IOERR_READ, SQLITE_IOERR_WRITE};
 
 use super::work::{FILE, is_clear, within};
 use crate::proof::vfs::{self, Call, Watch};
@@ -25,6 +25,8 @@ struct Unreadable {
     left: AtomicU64,
     /// What is written next, once they can read, takes longer than to try again.
     slow: AtomicBool,
+    /// The writer cannot write so many times.
+    unwritable: AtomicU64,
 }
 
 fn takes_one(left: &AtomicU64) -> bool {
@@ -36,6 +38,9 @@ impl Watch for Unreadable {
         let engine = std::thread::current().name().is_some_and(|name| name.starts_with("abide-engine"));
         if engine && matches!(call, Call::Read) && takes_one(&self.left) {
             return SQLITE_IOERR_READ;
+        }
+        if matches!(call, Call::Write { .. }) && takes_one(&self.unwritable) {
+            return SQLITE_IOERR_WRITE;
         }
         let last = || self.left.load(Ordering::SeqCst) == 0;
         if matches!(call, Call::Write { .. }) && last() && self.slow.swap(false, Ordering::SeqCst) {
@@ -168,6 +173,30 @@ async fn a_run_that_is_being_given_up_is_taken_up_after_that() {
     is_clear(&stopped, "giving up");
     until("it is taken up", || run.inspect().unwrap().status == "completed").await;
     assert_eq!(within("its end", run.result::<u32>()).await.unwrap(), 7);
+    abide.shutdown().await;
+    drop(guard);
+}
+
+/// Nor is it kept when it is to be let go of meanwhile, and that cannot be written at once either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_cannot_be_read_can_be_let_go_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Unreadable::default());
+    let guard = vfs::watch(folder.path(), disk.clone());
+    let flow = |ctx: Ctx, (): ()| async move { ctx.signal::<u32>("more").await };
+    let abide = Abide::open(folder.path().join(FILE)).workflow("wait", flow).start().await.unwrap();
+    let run = abide.run("wait", &()).id("r").await.unwrap();
+    within("parking", run.settled()).await.unwrap();
+    disk.left.store(u64::MAX, Ordering::SeqCst);
+    run.signal("more", &7).await.unwrap();
+    until("it cannot be read", || disk.left.load(Ordering::SeqCst) < u64::MAX).await;
+    // The commit, and the same once more with each of its parts alone.
+    disk.unwritable.store(2, Ordering::SeqCst);
+    within("letting go", run.release()).await.unwrap();
+    assert_eq!(disk.unwritable.load(Ordering::SeqCst), 0);
+    disk.left.store(0, Ordering::SeqCst);
+    let run = abide.resume("r", false).await.unwrap();
+    assert_eq!(within("going on", run.result::<u32>()).await.unwrap(), 7);
     abide.shutdown().await;
     drop(guard);
 }
