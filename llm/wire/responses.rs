@@ -92,12 +92,12 @@ fn output(reply: &ToolReply) -> Value {
 }
 
 fn part(part: &Part) -> Value {
+    // `auto` is the default, but `OpenAI`'s types demand the field, and servers that check by them (vLLM) refuse an image without it.
+    let image = |url: &str| json!({"type": "input_image", "image_url": url, "detail": "auto"});
     match part {
         Part::Text(text) => json!({"type": "input_text", "text": text}),
-        Part::Image { mime, source: Source::Base64(data) } => {
-            json!({"type": "input_image", "image_url": parts::data_url(mime, data)})
-        }
-        Part::Image { source: Source::Url(url), .. } => json!({"type": "input_image", "image_url": url}),
+        Part::Image { mime, source: Source::Base64(data) } => image(&parts::data_url(mime, data)),
+        Part::Image { source: Source::Url(url), .. } => image(url),
         Part::Document { mime, name, source: Source::Base64(data) } => {
             json!({"type": "input_file", "filename": name, "file_data": parts::data_url(mime, data)})
         }

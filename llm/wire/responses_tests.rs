@@ -85,8 +85,8 @@ fn images_and_documents_stand_beside_the_text_in_results_too() {
     ];
     let expected = json!([
         {"type": "input_text", "text": "See"},
-        {"type": "input_image", "image_url": "data:image/png;base64,AAAA"},
-        {"type": "input_image", "image_url": "https://h/a.png"},
+        {"type": "input_image", "image_url": "data:image/png;base64,AAAA", "detail": "auto"},
+        {"type": "input_image", "image_url": "https://h/a.png", "detail": "auto"},
         {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,BBBB"},
         {"type": "input_file", "file_url": "https://h/a.pdf"},
     ]);
