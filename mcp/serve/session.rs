@@ -45,8 +45,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Random bytes.
 pub(super) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    // Nothing that this stands for is a secret by itself, and a process without randomness has failed long before.
-    let _ = getrandom::fill(&mut bytes);
+    if getrandom::fill(&mut bytes).is_err() {
+        // No source of randomness (an early boot, a bare sandbox): nothing here is a secret by itself, but each has to be unique.
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&now.to_le_bytes()).update(&COUNT.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+        hasher.finalize_xof().fill(&mut bytes);
+    }
     bytes
 }
 
