@@ -110,6 +110,36 @@ async fn a_run_that_only_waits_is_kept_until_its_message_is_read() {
     drop(guard);
 }
 
+/// A message that was sent in time comes before the end of the wait, also if it can be read only after that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_does_not_time_out_while_its_messages_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Unreadable::default());
+    let guard = vfs::watch(folder.path(), disk.clone());
+    let here = Arc::new(AtomicBool::new(false));
+    let began = here.clone();
+    let flow = move |ctx: Ctx, (): ()| {
+        let began = began.clone();
+        async move {
+            let never = ctx.step("busy", (), move |()| {
+                began.store(true, Ordering::SeqCst);
+                std::future::pending::<Result<u32>>()
+            });
+            select(ctx.signal::<u32>("more").timeout(Duration::from_secs(2)), never).await.factor_first().0
+        }
+    };
+    let abide = Abide::open(folder.path().join(FILE)).workflow("wait", flow).start().await.unwrap();
+    let run = abide.run("wait", &()).id("r").await.unwrap();
+    until("its step begins", || here.load(Ordering::SeqCst)).await;
+    // It is tried after 5 ms, after 10 more and so on: what fails is over in two and a half seconds.
+    disk.left.store(TOLD + 9, Ordering::SeqCst);
+    run.signal("more", &7).await.unwrap();
+    assert_eq!(within("delivering", run.result::<u32>()).await.unwrap(), 7);
+    assert_eq!(disk.left.load(Ordering::SeqCst), 0);
+    abide.shutdown().await;
+    drop(guard);
+}
+
 /// Nobody tells of a child a second time either: not the commit that began it, and not its parent, which waits for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_child_that_cannot_be_read_is_begun_later() {
