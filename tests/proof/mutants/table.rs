@@ -59,6 +59,14 @@ const POWER: &[Mutant] = &[
         proof: "proof::errors::unread",
         count: None,
     },
+    Mutant {
+        name: "end-told-before-the-message",
+        file: "runtime/host/shard.rs",
+        from: "(self.is_unread(token) || !self.read_inbox(token));",
+        to: "(self.is_unread(token) || !self.read_inbox(token)) && !MUTANT;",
+        proof: "proof::errors::unread",
+        count: None,
+    },
 ];
 
 const DOUBT: &[Mutant] = &[
