@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::address;
+use crate::charge::OUTPUT;
 use crate::price::{Price, Priced};
 use crate::redact::Redactor;
 use crate::secret::{SecretRef, Vars, expand};
@@ -79,7 +80,8 @@ pub struct ModelConfig {
     /// The key; none is sent without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key: Option<SecretRef>,
-    /// The most tokens an answer may have.
+    /// The most tokens an answer may have. Anthropic's wire insists on a number, so there [`ModelConfig::new`] sets one: 8,192, or the 4,096
+    /// that the oldest Claude models allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u32>,
     /// The most tokens that a request and its answer may have together, the model's window: a conversation that nearly fills it is
@@ -131,15 +133,21 @@ pub struct ModelConfig {
     pub headers: BTreeMap<String, SecretRef>,
 }
 
+/// Claude 3 Opus, Sonnet and Haiku allow no longer answers (Anthropic, "Models overview").
+fn is_small(model: &str) -> bool {
+    ["claude-3-opus", "claude-3-sonnet", "claude-3-haiku"].iter().any(|name| model.contains(name))
+}
+
 impl ModelConfig {
     /// A model on this wire at the vendor's usual address, without a key.
     pub fn new(provider: Provider, model: impl Into<String>) -> Self {
+        let model = model.into();
         Self {
             provider,
             base_url: None,
-            model: model.into(),
+            max_tokens: (provider == Provider::Anthropic).then(|| if is_small(&model) { 4_096 } else { OUTPUT }),
+            model,
             api_key: None,
-            max_tokens: None,
             context_tokens: None,
             temperature: None,
             timeout_s: None,
@@ -270,6 +278,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn where_the_wire_insists_on_a_limit_there_is_one() {
+        let limit = |provider, name: &str| ModelConfig::new(provider, name).max_tokens;
+        assert_eq!(limit(Provider::Anthropic, "claude-sonnet-5-5"), Some(8_192));
+        assert_eq!(limit(Provider::Anthropic, "anthropic/claude-3-opus-20240229"), Some(4_096));
+        assert_eq!(limit(Provider::Openai, "gpt-5"), None);
+    }
 
     #[test]
     fn a_config_entry_reads_and_pins_without_values() {

@@ -244,7 +244,10 @@ impl Abide {
         let row = self.inner.read(|reader| reader.find(id))?;
         let run = Run { inner: self.inner.clone(), key: row.key, id: row.id.clone() };
         self.inner.no_longer_left(row.key);
-        self.inner.take(row, steal).await?;
+        // It goes on when nobody waits for it any more: a run that was claimed and is worked on by nobody would belong to us for ever.
+        let inner = self.inner.clone();
+        let taking = self.inner.runtime.spawn(async move { inner.take(row, steal).await });
+        taking.await.map_err(|_| HostError::ShuttingDown)??;
         Ok(run)
     }
 
