@@ -48,7 +48,7 @@ pub(crate) struct Add {
     pub(crate) target: String,
     /// Text, @file, or - for stdin: what each run is told
     pub(crate) input: Option<String>,
-    /// What becomes of times that nobody was there for: nothing, one run for the latest, or one for each
+    /// What becomes of times that nobody was there for: nothing, one run for the latest, or one for each (with --overlap queue or allow)
     #[arg(long, default_value = "once", value_parser = words::<Missed>(&["skip", "once", "all"]))]
     pub(crate) missed: Missed,
     /// What becomes of a time at which the run before has not ended: nothing, a run that waits for it, or one beside it
