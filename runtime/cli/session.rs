@@ -118,7 +118,7 @@ impl Session {
         let builder = if existing { builder.existing() } else { builder };
         // Most verbs work on what they were told to, and leave other runs to others.
         let builder = builder.factory(FACTORY, agents.factory()).factory(WORKFLOW_FACTORY, agents.factory());
-        let abide = builder.look_up(agents.look_up()).recover(recover).start().await?;
+        let abide = builder.recover(recover).look_up(agents.look_up()).start().await?;
         Ok(Opened { abide, agents })
     }
 }
