@@ -44,6 +44,10 @@ pub(crate) async fn serve(session: &Session, args: &Args) -> Result<(), Failure>
             return Err(secret(&error));
         }
     };
+    if let Err(failure) = session.limit_queues(&opened.abide).await {
+        opened.close().await;
+        return Err(failure);
+    }
     let hints = session.hints.clone();
     let command = Arc::new(move |words: &[&str]| hints.command(words));
     let options = Options { within: Duration::from_secs(args.within), command };

@@ -17,7 +17,9 @@ use super::limits::Limits;
 use super::node::{At, KeyDoc, Node, Reader, Table, Value, as_text, join, merge};
 use super::oauth::OAuthEntry;
 use super::parse::toml_table;
+use super::queues;
 use super::workflows::{self, WorkflowDef};
+use crate::Queue;
 
 /// What all files say together. It has no `Debug`: literal keys are in it.
 #[derive(Default)]
@@ -29,6 +31,7 @@ pub(super) struct Settings {
     pub(super) budget: Limit,
     pub(super) limits: Limits,
     pub(super) workflows: BTreeMap<String, WorkflowDef>,
+    pub(super) queues: BTreeMap<String, Queue>,
 }
 
 /// One `[models.NAME]`.
@@ -111,6 +114,7 @@ fn read(table: &Table) -> Result<Settings, ConfigError> {
         servers: section(&top, "servers", server)?,
         tools: section(&top, "tools", tool)?,
         workflows: section(&top, "workflows", workflows::read)?,
+        queues: section(&top, "queues", queues::read)?,
         ..Settings::default()
     };
     if let Some(defaults) = single("defaults", keys::DEFAULTS)? {
@@ -184,7 +188,7 @@ fn model(_name: &str, path: &str, node: &Node, table: &Table) -> Result<ModelEnt
     })
 }
 
-fn small(keys: &Reader<'_>, key: &str) -> Result<Option<At<u32>>, ConfigError> {
+pub(super) fn small(keys: &Reader<'_>, key: &str) -> Result<Option<At<u32>>, ConfigError> {
     keys.get(key, "a whole number from 1 to 4294967295", |value| match value {
         Value::Int(n) => u32::try_from(*n).ok().filter(|n| *n > 0),
         _ => None,

@@ -43,6 +43,9 @@ pub struct AgentDef {
     /// `priority`: who of those that wait for one provider goes first, the higher number; 0 without it.
     #[serde(default)]
     pub priority: i32,
+    /// `queue`: the one of `[queues]` in which its runs wait for their turn, by `priority`, too.
+    #[serde(default)]
+    pub queue: Option<String>,
     /// `tool_choice` (or `toolChoice`): `auto`, `required` (in its first turn it must call a tool) or `none`; `auto` without it.
     #[serde(default)]
     pub tool_choice: ToolChoice,
@@ -110,6 +113,7 @@ impl AgentDef {
             max_turns: front.max_turns()?,
             budget: front.budget()?,
             priority: front.priority()?,
+            queue: front.text("queue")?,
             tool_choice: front.tool_choice()?,
             resources: front.resources()?,
             skills: front.list("skills")?.unwrap_or_default(),
@@ -131,7 +135,7 @@ impl AgentDef {
 }
 
 /// Keys that mean something here, each with a line that sets it.
-const KEYS: [(&str, &str); 23] = [
+const KEYS: [(&str, &str); 24] = [
     ("name", "name: researcher"),
     ("description", "description: Finds facts"),
     ("model", "model: sonnet"),
@@ -145,6 +149,7 @@ const KEYS: [(&str, &str); 23] = [
     ("max_tokens", "max_tokens: 100000"),
     ("max_time_s", "max_time_s: 600"),
     ("priority", "priority: 5"),
+    ("queue", "queue: reports"),
     ("tool_choice", "tool_choice: required"),
     ("toolChoice", "toolChoice: required"),
     ("resources", "resources: [\"docs:file:///notes.md\"]"),

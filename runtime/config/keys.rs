@@ -24,6 +24,7 @@ pub const SECTIONS: &[KeyDoc] = &[
     ),
     key("limits", "[limits]", "How much is taken of models, servers and runs before it is refused."),
     key("workflows", "[workflows.report]", "Compositions of agents by a pattern."),
+    key("queues", "[queues.reports]", "Queues in which runs wait for their turn."),
 ];
 
 /// `[models.NAME]`.
@@ -205,6 +206,16 @@ pub const LIMITS: &[KeyDoc] = &[
     key("events", "events = 1000000", "Events of a run, from its start or its last `continue_as_new`."),
 ];
 
+/// `[queues.NAME]`.
+pub const QUEUE: &[KeyDoc] = &[
+    key("concurrency", "concurrency = 4", "How many of its runs may be under way, from their beginning to their end."),
+    key(
+        "priority",
+        "priority = 5",
+        "The priority of a run that has none of its own: of those that wait, the higher goes first.",
+    ),
+];
+
 /// `[workflows.NAME]`: those of [`EVERY_WORKFLOW`], and those of its pattern ([`super::Pattern::keys`]).
 pub const WORKFLOW: &[KeyDoc] = &[
     key("pattern", "pattern = \"orchestrator\"", "How the agents work together."),
@@ -219,6 +230,7 @@ pub const WORKFLOW: &[KeyDoc] = &[
         "model = \"local\"",
         "The model of the planner, router, evaluator or synthesizer, where that is no agent of yours.",
     ),
+    key("queue", "queue = \"reports\"", "The queue in which its runs wait for their turn."),
     key("planner", "planner = \"planner\"", "The agent that plans; a plain one without this."),
     key("plan", "plan = \"full\"", "How far it looks ahead: full (all steps) or iterative (one step at a time)."),
     key("max_iterations", "max_iterations = 10", "The most plans; then the run fails."),
@@ -245,4 +257,4 @@ pub const WORKFLOW: &[KeyDoc] = &[
 ];
 
 /// The keys that every workflow has.
-pub const EVERY_WORKFLOW: &[&str] = &["pattern", "agents", "description", "model"];
+pub const EVERY_WORKFLOW: &[&str] = &["pattern", "agents", "description", "model", "queue"];

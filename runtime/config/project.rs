@@ -23,6 +23,7 @@ use super::secrets::FileVars;
 use super::servers::{self, Declared};
 use super::trust::TrustStore;
 use super::workflows::WorkflowDef;
+use crate::Queue;
 
 /// Everything that a project's files and the user's own say.
 pub struct Project {
@@ -134,6 +135,11 @@ impl Project {
     /// `[workflows]`, as they stand in the files.
     pub fn workflows(&self) -> &BTreeMap<String, WorkflowDef> {
         &self.settings.workflows
+    }
+
+    /// `[queues]`, by name.
+    pub fn queues(&self) -> &BTreeMap<String, Queue> {
+        &self.settings.queues
     }
 
     /// The declared servers, by name.

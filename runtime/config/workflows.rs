@@ -82,6 +82,8 @@ pub struct WorkflowDef {
     pub min_confidence: Option<f64>,
     /// `variables`: what a swarm knows from the start.
     pub variables: BTreeMap<String, String>,
+    /// `queue`: the one in which its runs wait for their turn.
+    pub queue: Option<At<String>>,
     /// Where the table stands.
     pub at: Place,
 }
@@ -183,6 +185,7 @@ pub(super) fn read(name: &str, path: &str, node: &Node, table: &Table) -> Result
         agents,
         description: text("description")?.unwrap_or_default(),
         model: text("model")?,
+        queue: keys.text("queue")?,
         roles,
         plan: word(&keys, "plan", "full or iterative")?.unwrap_or_default(),
         at_least: rating(&keys)?,

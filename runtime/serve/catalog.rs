@@ -47,6 +47,15 @@ impl Target {
             }),
         }
     }
+
+    /// The queue that its files name.
+    pub(super) fn queue(&self, project: &Project) -> Result<Option<crate::Queue>, ConfigError> {
+        match self {
+            Self::Agent(agent) => project.queue_of(agent),
+            Self::Composed(def) => project.queue_of_workflow(def),
+            Self::Workflow(_) => Ok(None),
+        }
+    }
 }
 
 /// A tool and what it starts.

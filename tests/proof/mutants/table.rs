@@ -4,10 +4,11 @@ use super::Mutant;
 use super::hostile_rows::{HOSTILE, SECRETS};
 use super::quota_rows::QUOTA;
 use super::serve_rows::SERVE;
+use super::turn_rows::TURN;
 
 /// All lists.
 pub(super) const TABLE: &[&[Mutant]] =
-    &[BOUNDARIES, PROGRAMS, POWER, DOUBT, UPGRADES, KILLS, QUOTA, HOSTILE, SECRETS, SERVE];
+    &[BOUNDARIES, PROGRAMS, POWER, DOUBT, UPGRADES, KILLS, QUOTA, HOSTILE, SECRETS, SERVE, TURN];
 
 const BOUNDARIES: &[Mutant] = &[Mutant {
     name: "chain-from-nothing",
