@@ -170,10 +170,12 @@ impl Orchestrator {
         "What is the plan?".clone_into(&mut asked.text);
         let shape = || Plan::shape(&self.workers);
         let plan: Plan = verdict(&self.planner, ctx, &duty, shape(), asked.clone(), tally).await?;
+        let plan = plan.meant(done);
         let Err(why) = plan.check(&self.workers) else { return Ok(plan) };
         asked.context.push(format!("\n\nThis plan of yours cannot be used: {why}.\n\n{}", written(&plan)));
         "What is the plan, corrected?".clone_into(&mut asked.text);
         let plan: Plan = verdict(&self.planner, ctx, &duty, shape(), asked, tally).await?;
+        let plan = plan.meant(done);
         match plan.check(&self.workers) {
             Ok(()) => Ok(plan),
             Err(why) => {
