@@ -30,6 +30,7 @@ const WORDS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("workflows", "plan", &["full", "iterative"]),
+    ("agents", "tool_choice", &["auto", "required", "none"]),
     ("tools", "policy", &["allow", "ask", "deny"]),
     ("tools", "effect", &["pure", "idempotent", "once"]),
 ];
@@ -43,6 +44,7 @@ pub fn schema() -> Json {
             "servers" => entries(section.key, keys::SERVER),
             "tools" => entries(section.key, keys::TOOL),
             "workflows" => entries(section.key, keys::WORKFLOW),
+            "agents" => entries(section.key, keys::AGENT),
             "defaults" => table(section.key, keys::DEFAULTS),
             "budget" => table(section.key, keys::BUDGET),
             "limits" => table(section.key, keys::LIMITS),
@@ -73,6 +75,8 @@ fn table(section: &str, known: &[KeyDoc]) -> Json {
 fn property(section: &str, doc: &KeyDoc) -> Json {
     let mut described = match doc.key {
         "price" => table("price", keys::PRICE),
+        "bounds" => table("bounds", keys::BOUNDS),
+        "priority" => json!({"type": "integer"}),
         "at_least" => json!({"anyOf": [
             {"type": "integer", "minimum": 0, "maximum": 10},
             {"enum": ["poor", "fair", "good", "excellent"]},
@@ -131,6 +135,7 @@ mod tests {
             ("servers", Some("x"), keys::SERVER),
             ("tools", Some("x_*"), keys::TOOL),
             ("workflows", Some("x"), keys::WORKFLOW),
+            ("agents", Some("x"), keys::AGENT),
             ("defaults", None, keys::DEFAULTS),
             ("budget", None, keys::BUDGET),
             ("limits", None, keys::LIMITS),
@@ -152,6 +157,7 @@ mod tests {
             json!({"models": {"x": {"provider": "openia"}}}),
             json!({"tools": {"x": {"policy": "maybe"}}}),
             json!({"budget": {"max_tokens": "many"}}),
+            json!({"agents": {"x": {"instructions": "Do.", "tool_choice": "any"}}}),
             json!({"models": {"x": {"price": {"inptu": 1.0}}}}),
             json!({"colour": {}}),
         ] {
