@@ -85,7 +85,7 @@ pub use hooks::{Before, Hooks};
 pub use http::Client;
 pub use input::{Attachment, Input};
 pub use memory::{Exchange, Memories, Memory, Remembers};
-pub use model::{ModelConfig, Provider, Structured};
+pub use model::{Bounds, ModelConfig, Provider, Structured};
 pub use patterns::{
     Branch, Chain, Choice, DeepOrchestrator, EvaluatorOptimizer, Function, Grade, Intent, IntentClassifier, MapOver,
     Orchestrator, Parallel, Planning, Rating, Router, Swarm, Work,

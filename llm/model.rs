@@ -67,6 +67,18 @@ pub enum Structured {
     Text,
 }
 
+/// How much a model may say in one place of its JSON. A model that is too small to come to an end by itself needs it, and a server that holds it
+/// to schemas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Bounds {
+    /// The most characters of a text (`maxLength`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<u32>,
+    /// The most entries of a list (`maxItems`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<u32>,
+}
+
 /// One entry of `[models]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
@@ -128,6 +140,9 @@ pub struct ModelConfig {
     /// How an answer in JSON is asked for; what the wire does best without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub structured: Option<Structured>,
+    /// What is added to every schema that the model is given: of tools, and of answers in JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounds: Option<Bounds>,
     /// Further headers; one of these replaces a header that abide would send itself.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, SecretRef>,
@@ -153,6 +168,7 @@ impl ModelConfig {
             timeout_s: None,
             stream: Some(true),
             structured: None,
+            bounds: None,
             cache: (provider == Provider::Anthropic).then_some(true),
             requests_per_minute: None,
             tokens_per_minute: None,

@@ -35,8 +35,8 @@ pub(crate) struct StartFailure {
     pub(crate) why: String,
     /// Its last lines on stderr, as they were; `None` if there was never a process.
     pub(crate) stderr: Option<Vec<LastLine>>,
-    /// True if it may yet speak to one who begins in the older way.
-    pub(crate) died: bool,
+    /// The opening that it may yet answer, if both were tried.
+    pub(crate) instead: Option<Era>,
     /// What it wants to know of who asks.
     pub(crate) missing: Option<Missing>,
 }
@@ -110,7 +110,7 @@ impl Connection {
                 }
                 _ => format!("`{program}` cannot be started: {error}"),
             };
-            StartFailure { why, stderr: None, died: false, missing: None }
+            StartFailure { why, stderr: None, instead: None, missing: None }
         })?;
         let stderr = Stderr::read(process.stderr);
         let (wire, ended) = Wire::new(process.stdin, process.stdout, limits.frame_bytes);
@@ -119,9 +119,9 @@ impl Connection {
                 let process = Process { kill: Mutex::new(process.kill), stderr };
                 Ok(Self::of(service, ended, Some(process), caller))
             }
-            Err((why, died)) => {
+            Err((why, instead)) => {
                 process.kill.kill_group();
-                Err(StartFailure { why, stderr: Some(stderr.last_words().await), died, missing: None })
+                Err(StartFailure { why, stderr: Some(stderr.last_words().await), instead, missing: None })
             }
         }
     }
@@ -134,7 +134,7 @@ impl Connection {
         limits: Limits,
         caller: Caller,
     ) -> Result<Self, StartFailure> {
-        let failed = |why| StartFailure { why, stderr: None, died: false, missing: None };
+        let failed = |why| StartFailure { why, stderr: None, instead: None, missing: None };
         let (transport, courier, ended) = Courier::to(address, keeper, limits.frame_bytes)
             .map_err(|error| failed(format!("no request can be made: {error}")))?;
         match open(transport, era, limits, caller.clone()).await {
@@ -142,16 +142,17 @@ impl Connection {
                 courier.listening().await;
                 Ok(Self::of(service, ended, None, caller))
             }
-            Err((why, _)) => match courier.rejection() {
+            Err((why, instead)) => match courier.rejection() {
                 Some(Rejection::Credentials(said)) => Err(StartFailure {
                     missing: Some(Missing::Headers),
                     ..failed(format!("it does not let abide in ({said})"))
                 }),
                 Some(Rejection::Login(said)) => Err(StartFailure { missing: Some(Missing::Login), ..failed(said) }),
                 Some(Rejection::Busy(said) | Rejection::Other(said)) => {
-                    Err(StartFailure { died: true, ..failed(format!("{why} ({said})")) })
+                    Err(StartFailure { instead: Some(Era::Legacy), ..failed(format!("{why} ({said})")) })
                 }
-                None => Err(StartFailure { died: !*ended.borrow(), ..failed(why) }),
+                None if *ended.borrow() => Err(failed(why)),
+                None => Err(StartFailure { instead: instead.or(Some(Era::Legacy)), ..failed(why) }),
             },
         }
     }
@@ -295,7 +296,7 @@ async fn open<T, E, A>(
     era: Era,
     limits: Limits,
     caller: Caller,
-) -> Result<RunningService<RoleClient, Caller>, (String, bool)>
+) -> Result<RunningService<RoleClient, Caller>, (String, Option<Era>)>
 where
     T: IntoTransport<RoleClient, E, A>,
     E: std::error::Error + Send + Sync + 'static,
@@ -304,7 +305,7 @@ where
     match tokio::time::timeout(limits.start, opening).await {
         Ok(Ok(service)) => Ok(service),
         Ok(Err(error)) => Err(explain(&error)),
-        Err(_) => Err((format!("it did not answer within {} s", limits.start.as_secs()), false)),
+        Err(_) => Err((format!("it did not answer within {} s", limits.start.as_secs()), None)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which version of the protocol a connection begins in, and what went wrong when none could be agreed on. It sends nothing.
 
-use rmcp::model::ProtocolVersion;
+use rmcp::model::{ErrorCode, ProtocolVersion};
 use rmcp::service::{ClientInitializeError, ClientLifecycleMode};
 
 use crate::config::Protocol;
@@ -39,15 +39,19 @@ impl Era {
     }
 }
 
-/// What went wrong, and whether the server ended.
-pub(crate) fn explain(error: &ClientInitializeError) -> (String, bool) {
+/// What went wrong, and the opening that may do where both were tried.
+pub(crate) fn explain(error: &ClientInitializeError) -> (String, Option<Era>) {
     match error {
-        ClientInitializeError::ConnectionClosed(_) => ("it ended before it had answered".to_owned(), true),
+        ClientInitializeError::ConnectionClosed(_) => ("it ended before it had answered".to_owned(), Some(Era::Legacy)),
         ClientInitializeError::TransportError { error, .. } => {
-            (format!("it could not be spoken to before it had answered: {error}"), true)
+            (format!("it could not be spoken to before it had answered: {error}"), Some(Era::Legacy))
         }
-        ClientInitializeError::JsonRpcError(error) => (format!("it refused the connection: {error}"), false),
+        ClientInitializeError::JsonRpcError(error) => {
+            // One that was slow to start has heard both openings, and holds to the first.
+            let is_modern = error.code == ErrorCode::UNSUPPORTED_PROTOCOL_VERSION;
+            (format!("it refused the connection: {error}"), is_modern.then_some(Era::Modern))
+        }
         ClientInitializeError::LegacyFallbackFailed { fallback, .. } => explain(fallback),
-        other => (format!("it does not speak MCP as abide knows it: {other}"), false),
+        other => (format!("it does not speak MCP as abide knows it: {other}"), None),
     }
 }

@@ -31,6 +31,8 @@ pub(crate) enum Behaviour {
     LegacyAnswersAnything,
     /// Like `Legacy`, but takes 15 seconds to come up.
     LegacySlow,
+    /// Like `Modern`, but takes 15 seconds to come up, and holds to the first of two openings.
+    ModernSlow,
     /// Like `Legacy`, and prints what is not JSON-RPC all the time.
     Noisy,
     /// Writes on stderr and ends.
@@ -125,7 +127,7 @@ impl FakeServer {
             self.errors.write_all(b"cannot open sk-0123456789\nTraceback: no such folder\n").await.unwrap();
             return;
         }
-        if self.behaviour == Behaviour::LegacySlow {
+        if matches!(self.behaviour, Behaviour::LegacySlow | Behaviour::ModernSlow) {
             tokio::time::sleep(Duration::from_secs(15)).await;
         }
         let mut lines = BufReader::new(input).lines();
@@ -165,14 +167,17 @@ impl FakeServer {
 
     /// `None`: no answer to `hang`, and the end of the server to anything else.
     async fn answer(&mut self, method: &str, message: &Value) -> Option<Result<Value, i64>> {
-        use Behaviour::{Hangs, LegacyAnswersAnything, LegacyDiesAtDiscover, Modern};
+        use Behaviour::{Hangs, LegacyAnswersAnything, LegacyDiesAtDiscover, Modern, ModernSlow};
         let capabilities = json!({"tools": {}});
         let info = json!({"name": "fixture", "version": "1"});
         Some(match (method, self.behaviour) {
             (_, Hangs) => return None,
-            ("server/discover", Modern) => Ok(json!({"resultType": "complete", "supportedVersions": ["2026-07-28"],
-                "capabilities": capabilities, "serverInfo": info, "ttlMs": 0, "cacheScope": "private"})),
+            ("server/discover", Modern | ModernSlow) => {
+                Ok(json!({"resultType": "complete", "supportedVersions": ["2026-07-28"],
+                "capabilities": capabilities, "serverInfo": info, "ttlMs": 0, "cacheScope": "private"}))
+            }
             ("initialize", Modern) => Err(-32601),
+            ("initialize", ModernSlow) => Err(-32022),
             ("initialize", _) => {
                 Ok(json!({"protocolVersion": "2025-11-25", "capabilities": capabilities, "serverInfo": info}))
             }

@@ -151,16 +151,16 @@ impl Slot {
             return Err(Error::new(ErrorKind::Park(Parked::Trust), message));
         }
         let era = if *legacy { Era::Legacy } else { Era::of(self.config.protocol) };
-        let failure = match self.open(host, era).await? {
+        let mut opened = self.open(host, era).await?;
+        // Some older servers end at the sight of `server/discover`, and slow newer ones refuse what comes after it.
+        if let Err(StartFailure { instead: Some(other), .. }) = opened
+            && era == Era::Both
+        {
+            opened = self.open(host, other).await?;
+            *legacy = other == Era::Legacy && opened.is_ok();
+        }
+        let failure = match opened {
             Ok(connection) => return Ok(connection),
-            // Some older servers end at the sight of `server/discover`.
-            Err(failure) if failure.died && era == Era::Both => match self.open(host, Era::Legacy).await? {
-                Ok(connection) => {
-                    *legacy = true;
-                    return Ok(connection);
-                }
-                Err(failure) => failure,
-            },
             Err(failure) => failure,
         };
         let (did, command, remedy) = match &self.config.transport {

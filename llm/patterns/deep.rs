@@ -177,7 +177,12 @@ impl Deep<'_> {
         loop {
             let (shape, tally) = (DeepPlan::shape(workers), &mut self.state.tally);
             let plan: DeepPlan = verdict(&self.this.crew.planner, self.ctx, &duty, shape, asked.clone(), tally).await?;
-            let wrong = plan.check(workers, &self.state.names());
+            let done = self.state.names();
+            let mut plan = plan.meant(&done);
+            if corrections == CORRECTIONS {
+                plan.drop_senseless_needs(&done);
+            }
+            let wrong = plan.check(workers, &done);
             if wrong.is_empty() {
                 return Ok(plan);
             }

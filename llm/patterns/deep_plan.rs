@@ -1,5 +1,5 @@
 //! A plan whose assignments have names and need each other, as a deep orchestrator's planner gives it: what makes one useless, and what of it
-//! was done before. Pure functions; they never mend a plan.
+//! was done before. Pure functions; they mend nothing that a planner was not told of first.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -61,6 +61,20 @@ impl DeepPlan {
             object([("complete", complete), ("steps", list(&step))])
         };
         Shape { name: "plan", schema: of(true), checked: of(false) }
+    }
+
+    /// As it is meant: before anything is done a plan with steps is not complete, as small models say.
+    pub(crate) fn meant(mut self, done: &BTreeSet<String>) -> Self {
+        self.complete &= self.steps.is_empty() || !done.is_empty();
+        self
+    }
+
+    /// Leaves out needs of what there is nowhere, or of itself: for a planner that was told of them and says them again.
+    pub(crate) fn drop_senseless_needs(&mut self, done: &BTreeSet<String>) {
+        let known: BTreeSet<String> = self.all().map(|(_, one)| one.name.clone()).chain(done.iter().cloned()).collect();
+        for one in self.steps.iter_mut().flat_map(|step| &mut step.assignments) {
+            one.needs.retain(|need| *need != one.name && known.contains(need));
+        }
     }
 
     /// Everything that is wrong with it, to be told to the planner; `done` are the names of earlier plans.

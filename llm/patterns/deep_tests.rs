@@ -189,3 +189,15 @@ fn an_emergency_answer_is_made_of_results_when_the_planner_fails() {
     let error = play(deep(), |_| Err("the planner is gone".to_owned())).answer.unwrap_err();
     assert!(error.message().contains("the planner is gone"), "nothing was found yet: {error}");
 }
+
+#[test]
+fn a_planner_that_needs_what_there_is_nowhere_is_told_twice_and_then_goes_on_without() {
+    let played = play(deep(), |asked| {
+        let first = json!({"complete": true, "steps": plan(&[step(&[("a", "find a", &["nowhere", "a"])])])["steps"]});
+        Ok(if done(asked) == 0 { first } else { complete() })
+    });
+    assert_eq!(played.answer.unwrap().text, "synthesis of 1");
+    let plans = played.ran.iter().filter(|id| id.starts_with("study/planner")).count();
+    assert_eq!(plans, 4, "three for the first step, and one that is complete: {:?}", played.ran);
+    assert!(played.asked[2].said.contains("needs `nowhere`, which does not exist"), "{}", played.asked[2].said);
+}

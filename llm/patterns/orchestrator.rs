@@ -122,9 +122,11 @@ impl Orchestrator {
         "What is the plan?".clone_into(&mut asked.text);
         let shape = || Plan::shape(&self.crew.workers);
         let plan: Plan = verdict(&self.crew.planner, ctx, &duty, shape(), asked.clone(), tally).await?;
+        let plan = plan.meant(done);
         let Err(why) = plan.check(&self.crew.workers) else { return Ok(plan) };
         corrected(&mut asked, &why, &plan);
         let plan: Plan = verdict(&self.crew.planner, ctx, &duty, shape(), asked, tally).await?;
+        let plan = plan.meant(done);
         match plan.check(&self.crew.workers) {
             Ok(()) => Ok(plan),
             Err(why) => {

@@ -140,3 +140,12 @@ fn an_orchestrator_without_workers_is_a_configuration_error() {
     let error = play(Orchestrator::new(agent("planner")), |_| complete()).answer.unwrap_err();
     assert!(error.message().contains("`orchestrator` has no workers"), "{error}");
 }
+
+#[test]
+fn a_first_plan_with_steps_is_carried_out_though_it_calls_itself_complete() {
+    let played = play(orchestrator(), |asked| match asked.said.matches("done: ").count() {
+        0 => json!({"complete": true, "steps": [step(&[("researcher", "one")])]}),
+        _ => json!({"complete": true, "steps": [step(&[("researcher", "two")])]}),
+    });
+    assert_eq!(played.answer.unwrap().text, "synthesis of 1", "once something is done, its word counts");
+}

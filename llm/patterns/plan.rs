@@ -1,5 +1,5 @@
 //! A plan of steps and who does what in them, as an orchestrator's planner gives it, and what makes one useless. Pure functions: they never
-//! mend a plan.
+//! mend its steps.
 
 use std::sync::Arc;
 
@@ -47,6 +47,12 @@ impl Plan {
             object([("complete", complete), ("steps", list(&step))])
         };
         Shape { name: "plan", schema: of(true), checked: of(false) }
+    }
+
+    /// As it is meant: before anything is done a plan with steps is not complete, as small models say.
+    pub(crate) fn meant(mut self, done: &[String]) -> Self {
+        self.complete &= self.steps.is_empty() || !done.is_empty();
+        self
     }
 
     /// What is wrong with it, to be told to the planner.

@@ -24,7 +24,7 @@ pub(super) fn request(model: &ModelConfig, prompt: &Prompt) -> Result<Value, Err
         };
         body.insert("tool_choice".to_owned(), choice);
     }
-    if let Some(output) = offer.format {
+    if let Some(output) = &offer.format {
         let mut schema = json!({"name": output.name, "schema": output.plain_schema()});
         if let Some(schema) = schema.as_object_mut().filter(|_| output.is_strict()) {
             schema.insert("strict".to_owned(), json!(true));

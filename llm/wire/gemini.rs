@@ -39,7 +39,7 @@ pub(super) fn request(model: &ModelConfig, prompt: &Prompt) -> Result<Value, Err
     if let Some(temperature) = prompt.temperature {
         generation.insert("temperature".to_owned(), json!(temperature));
     }
-    if let Some(output) = offer.format {
+    if let Some(output) = &offer.format {
         generation.insert("responseMimeType".to_owned(), json!("application/json"));
         generation.insert("responseJsonSchema".to_owned(), output.plain_schema());
     }

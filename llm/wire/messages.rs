@@ -33,7 +33,7 @@ pub(super) fn request(model: &ModelConfig, prompt: &Prompt) -> Result<Value, Err
         };
         body.insert("tool_choice".to_owned(), choice);
     }
-    if let Some(output) = offer.format {
+    if let Some(output) = &offer.format {
         let format = json!({"type": "json_schema", "schema": output.plain_schema()});
         body.insert("output_config".to_owned(), json!({"format": format}));
     }

@@ -3,8 +3,9 @@
 //! `prompt` and `reply` are the two sides as plain data. One file spells each wire: `chat` (`OpenAI` Chat Completions), `responses`
 //! (`OpenAI` Responses), `messages` (Anthropic Messages), `gemini` (`generateContent`), `ollama` (`/api/chat`). What a model said goes
 //! back to it verbatim, as the wire's own JSON: signatures and reasoning that abide does not know survive. `history` rebuilds it for
-//! another model, `offer` decides how tools and an answer in JSON are asked for. `embed` is about vectors.
+//! another model, `offer` decides how tools and an answer in JSON are asked for, within the `bounds` of a small model. `embed` is about vectors.
 
+mod bounds;
 mod chat;
 pub mod embed;
 mod gemini;

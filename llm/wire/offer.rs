@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use abide_engine::{Error, terminal};
 use serde_json::{Map, Value};
 
+use super::bounds;
 use super::history::has_calls;
 use super::{Output, Prompt, ToolChoice, ToolDecl};
 use crate::model::{ModelConfig, Provider, Structured};
@@ -17,7 +18,7 @@ pub(super) struct Offer<'p> {
     pub(super) tools: Vec<Cow<'p, ToolDecl>>,
     pub(super) choice: Choice<'p>,
     /// The wire's own way to have JSON.
-    pub(super) format: Option<&'p Output>,
+    pub(super) format: Option<Cow<'p, Output>>,
 }
 
 /// Whether a tool is called.
@@ -31,9 +32,10 @@ pub(super) enum Choice<'p> {
 
 impl<'p> Offer<'p> {
     pub(super) fn of(model: &ModelConfig, prompt: &'p Prompt) -> Result<Self, Error> {
+        let tools = if is_shown(model, prompt) { prompt.tools.as_slice() } else { &[] };
         let mut offer = Self {
             system: prompt.system.as_deref().filter(|system| !system.is_empty()).map(Cow::Borrowed),
-            tools: if is_shown(model, prompt) { prompt.tools.iter().map(Cow::Borrowed).collect() } else { Vec::new() },
+            tools: tools.iter().map(|tool| bounds::tool(tool, model.bounds)).collect(),
             choice: match prompt.tool_choice {
                 ToolChoice::Auto => Choice::Auto,
                 ToolChoice::None => Choice::None,
@@ -48,13 +50,14 @@ impl<'p> Offer<'p> {
         Ok(offer)
     }
 
-    fn ask(&mut self, model: &ModelConfig, output: &'p Output) {
+    fn ask(&mut self, model: &ModelConfig, asked: &'p Output) {
+        let output = bounds::output(asked, model.bounds);
         let may_call = !self.tools.is_empty() && self.choice != Choice::None;
-        match way(model, output, may_call) {
+        match way(model, &output, may_call) {
             Structured::Native => self.format = Some(output),
             Structured::Tool => {
                 // Beside other tools it may call those first, but has to call one.
-                self.choice = if may_call { Choice::Any } else { Choice::Only(&output.name) };
+                self.choice = if may_call { Choice::Any } else { Choice::Only(&asked.name) };
                 self.tools.push(Cow::Owned(ToolDecl {
                     name: output.name.clone(),
                     description: "Gives the final answer. Call it once, when you know all of it.".to_owned(),

@@ -191,3 +191,18 @@ fn a_name_or_schema_that_no_vendor_takes_is_refused() {
         }
     }
 }
+
+#[test]
+fn the_bounds_of_a_small_model_are_in_every_schema_that_it_is_given() {
+    for provider in ALL {
+        let bounds = Some(crate::model::Bounds { text: Some(77), items: None });
+        let small = ModelConfig { bounds, ..model(provider) };
+        let told = ToolDecl { input_schema: plain(), ..tool("t") };
+        for asked in [prompt(&[]), Prompt { tools: vec![told], output: None, ..prompt(&[]) }] {
+            let said = |model: &ModelConfig| request(model, &asked).unwrap().to_string();
+            assert!(!said(&model(provider)).contains("maxLength"));
+            // In words a schema stands within a text, with its marks written out.
+            assert!(said(&small).replace('\\', "").contains("\"maxLength\":77"), "{}", said(&small));
+        }
+    }
+}

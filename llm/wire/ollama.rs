@@ -19,7 +19,7 @@ pub(super) fn request(model: &ModelConfig, prompt: &Prompt) -> Result<Value, Err
     if !offer.tools.is_empty() {
         body.insert("tools".to_owned(), offer.tools.iter().map(|decl| tool(decl)).collect());
     }
-    if let Some(output) = offer.format {
+    if let Some(output) = &offer.format {
         body.insert("format".to_owned(), output.plain_schema());
     }
     let mut options = Map::new();

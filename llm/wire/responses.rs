@@ -32,7 +32,7 @@ pub(super) fn request(model: &ModelConfig, prompt: &Prompt) -> Result<Value, Err
         };
         body.insert("tool_choice".to_owned(), choice);
     }
-    if let Some(output) = offer.format {
+    if let Some(output) = &offer.format {
         let (schema, strict) = (output.plain_schema(), output.is_strict());
         let format = json!({"type": "json_schema", "name": output.name, "schema": schema, "strict": strict});
         body.insert("text".to_owned(), json!({"format": format}));

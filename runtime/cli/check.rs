@@ -145,7 +145,7 @@ impl Document {
         }
         if self.problems.is_empty() {
             screen.data(if self.agents.is_empty() && self.workflows.is_empty() {
-                "no problem found, but there is no agent either: write one into .abide/agents/NAME.md"
+                "no problem found, but there is no agent either: write one into .abide/agents/NAME.md, or [agents.NAME] into abide.toml"
             } else {
                 "no problem found"
             });

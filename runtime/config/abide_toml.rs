@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use abide_engine::Effect;
-use abide_llm::{Limit, Policy, Price, Provider, Structured, ToolFilter};
+use abide_llm::{Bounds, Limit, Policy, Price, Provider, Structured, ToolFilter};
 use abide_mcp::Protocol;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
+use super::agent_file::AgentDef;
 use super::discover::read_text;
 use super::error::{ConfigError, Origin, Place};
 use super::keys;
@@ -32,6 +33,7 @@ pub(super) struct Settings {
     pub(super) limits: Limits,
     pub(super) workflows: BTreeMap<String, WorkflowDef>,
     pub(super) queues: BTreeMap<String, Queue>,
+    pub(super) agents: BTreeMap<String, AgentDef>,
 }
 
 /// One `[models.NAME]`.
@@ -56,6 +58,7 @@ pub(super) struct ModelEntry {
     pub(super) speed: Option<At<u64>>,
     pub(super) intelligence: Option<At<u64>>,
     pub(super) structured: Option<At<Structured>>,
+    pub(super) bounds: Option<Bounds>,
     pub(super) fallback: Option<At<Vec<String>>>,
     pub(super) fallback_after_s: Option<At<u64>>,
 }
@@ -115,6 +118,7 @@ fn read(table: &Table) -> Result<Settings, ConfigError> {
         tools: section(&top, "tools", tool)?,
         workflows: section(&top, "workflows", workflows::read)?,
         queues: section(&top, "queues", queues::read)?,
+        agents: section(&top, "agents", AgentDef::read_table)?,
         ..Settings::default()
     };
     if let Some(defaults) = single("defaults", keys::DEFAULTS)? {
@@ -179,6 +183,7 @@ fn model(_name: &str, path: &str, node: &Node, table: &Table) -> Result<ModelEnt
         speed: keys.count("speed")?,
         intelligence: keys.count("intelligence")?,
         structured: word(&keys, "structured", "one of native, tool, text")?,
+        bounds: bounds(&keys)?,
         fallback: keys.get("fallback", "a model's name, or a list of them", |value| match value {
             Value::Str(name) => Some(vec![name.clone()]),
             Value::List(items) => items.iter().map(as_text).collect(),
@@ -205,6 +210,14 @@ fn price(keys: &Reader<'_>) -> Result<Option<Price>, ConfigError> {
         return Err(ConfigError::invalid(&node.at, format!("`{path}` needs `input` and `output`"), help));
     };
     Ok(Some(Price { input, output, cache_read: amount("cache_read")?, cache_write: amount("cache_write")? }))
+}
+
+fn bounds(keys: &Reader<'_>) -> Result<Option<Bounds>, ConfigError> {
+    let Some(node) = keys.node("bounds") else { return Ok(None) };
+    let path = keys.path_of("bounds");
+    let bounds = Reader::new(&path, node.table(&path, "bounds = { text = 200, items = 3 }")?, keys::BOUNDS)?;
+    let most = |key: &str| Ok::<_, ConfigError>(small(&bounds, key)?.map(|n| n.value));
+    Ok(Some(Bounds { text: most("text")?, items: most("items")? }))
 }
 
 fn server(_name: &str, path: &str, node: &Node, table: &Table) -> Result<ServerEntry, ConfigError> {

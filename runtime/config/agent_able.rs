@@ -2,7 +2,8 @@
 
 use abide_llm::{Agent, AskPerson, Remembers, ResourceRef, check_template};
 
-use super::agent_file::{AgentDef, Front};
+use super::agent_file::AgentDef;
+use super::agent_front::Front;
 use super::error::ConfigError;
 use super::node::{Node, Value};
 use super::project::Project;
@@ -27,13 +28,8 @@ impl Front {
                     }
                 }
                 _ => {
-                    let at = self.node("resources").map_or(&self.file, |node| &node.at);
                     let problem = format!("`{text}` in `resources` does not name a server and an address");
-                    return Err(ConfigError::invalid(
-                        at,
-                        problem,
-                        "write it like this: resources: [\"docs:file:///notes.md\"]",
-                    ));
+                    return Err(self.refuse("resources", problem));
                 }
             }
         }
@@ -44,7 +40,7 @@ impl Front {
         match self.node(key) {
             None => Ok(false),
             Some(Node { value: Value::Bool(flag), .. }) => Ok(*flag),
-            Some(node) => Err(Self::wrong(key, node, "true or false")),
+            Some(node) => Err(self.wrong(key, node, "true or false")),
         }
     }
 
@@ -52,7 +48,7 @@ impl Front {
         match self.node(key) {
             None => Ok(None),
             Some(Node { value: Value::Int(n), .. }) if *n > 0 => Ok(u64::try_from(*n).ok()),
-            Some(node) => Err(Self::wrong(key, node, "a whole number above 0")),
+            Some(node) => Err(self.wrong(key, node, "a whole number above 0")),
         }
     }
 
@@ -68,7 +64,7 @@ impl Front {
         let is_denied = disallowed.iter().any(|tool| *tool == ASK || *tool == usual.name);
         let asks = (named || self.flag("ask_person")?) && !is_denied;
         if !asks && let Some(node) = self.node("ask_timeout_s") {
-            let warning = format!("{}: `ask_timeout_s` has no effect without `ask_person: true`", node.at);
+            let warning = format!("{}: `ask_timeout_s` has no effect without `ask_person`", node.at);
             self.warnings.push(warning);
         }
         let name = if named { ASK.to_owned() } else { usual.name };
@@ -105,7 +101,7 @@ impl Front {
         let chars = self.number("memory_chars")?.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
         let remembers = Remembers { turns: turns.unwrap_or(usual.turns), chars: chars.unwrap_or(usual.chars), ..usual };
         match remembers.fault() {
-            Some(why) => Err(ConfigError::invalid(&at, why, "write it like this: memory: support")),
+            Some(why) => Err(self.refuse("memory", why)),
             None => Ok(Some(remembers)),
         }
     }

@@ -1,5 +1,5 @@
-//! Reads one agent: a Markdown file with YAML front matter in Claude Code's format (DESIGN section 9). It looks for no
-//! files and starts no servers.
+//! Reads one agent: a Markdown file with YAML front matter in Claude Code's format, or a table of `abide.toml` (DESIGN section 9). It looks for
+//! no files and starts no servers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,12 @@ use abide_mcp::ServerConfig;
 use serde::{Deserialize, Serialize};
 
 use super::agent_able::{ASK, SKILL};
+use super::agent_front::Front;
 use super::discover::read_text;
-use super::error::{ConfigError, Origin, Place, nearest};
-use super::front_matter;
+use super::error::{ConfigError, Origin, Place};
 use super::inline_servers;
-use super::node::{Node, Table, Value};
+use super::keys;
+use super::node::{Node, Reader, Table, Value};
 use super::secrets::label;
 
 /// An agent as its file describes it.
@@ -63,7 +64,7 @@ pub struct AgentDef {
     /// `memory`, `memory_turns`, `memory_chars`: the conversation of earlier runs that it goes on with.
     #[serde(default)]
     pub memory: Option<Remembers>,
-    /// The file.
+    /// The file: its own, or `abide.toml`.
     pub path: PathBuf,
     /// Whose file it is.
     pub origin: Origin,
@@ -96,17 +97,52 @@ impl AgentDef {
     pub fn parse(text: &str, path: &Path, root: &Path, origin: Origin) -> Result<Self, ConfigError> {
         let (mut front, body) = Front::read(text, path, origin)?;
         front.check_keys()?;
-        let (servers, inline_servers) = front.servers(root)?;
-        let (tools, disallowed) = (front.tools()?, front.globs("disallowedTools")?.unwrap_or_default());
-        let agent = Self {
-            name: front.name(path)?,
+        let servers = front.servers(root)?;
+        let agent = Self::of(front.name(path)?, body, servers, front)?;
+        if agent.instructions.is_empty() {
+            let problem = "the file has no instructions";
+            return Err(ConfigError::invalid(
+                &Place::file(path, origin),
+                problem,
+                "write below the front matter what the agent is to do",
+            ));
+        }
+        Ok(agent)
+    }
+
+    /// `[agents.NAME]` of `abide.toml`, which has a file's keys in TOML, and `instructions` in the place of its body. Servers are named there:
+    /// they are declared in the same file.
+    pub(super) fn read_table(name: &str, path: &str, node: &Node, table: &Table) -> Result<Self, ConfigError> {
+        let keys = Reader::new(path, table, keys::AGENT)?;
+        let Some(instructions) = keys.text("instructions")? else {
+            let help = "add a line: instructions = \"You read before you answer.\"";
+            return Err(ConfigError::invalid(&node.at, format!("[{path}] has no `instructions`"), help));
+        };
+        for list in ["servers", "tools", "disallowed_tools", "resources", "skills"] {
+            keys.texts(list)?;
+        }
+        let front = Front::of_table(table.clone(), node.at.clone());
+        let servers = front.list("servers")?;
+        Self::of(front.checked_name(name.to_owned())?, &instructions.value, (servers, Vec::new()), front)
+    }
+
+    fn of(
+        name: String,
+        instructions: &str,
+        (servers, inline_servers): (Option<Vec<String>>, Vec<ServerConfig>),
+        mut front: Front,
+    ) -> Result<Self, ConfigError> {
+        let (tools, disallowed) = (front.tools()?, front.globs(front.key_of_denied())?.unwrap_or_default());
+        let instructions = instructions.trim().to_owned();
+        Ok(Self {
+            name,
             description: front.text("description")?.unwrap_or_default(),
-            instructions: body.trim().to_owned(),
             model: front.text("model")?,
             servers,
             inline_servers,
             ask_person: front.ask_person(tools.as_deref(), &disallowed)?,
-            template: front.template(body.trim())?,
+            template: front.template(&instructions)?,
+            instructions,
             memory: front.memory()?,
             tools,
             disallowed,
@@ -117,143 +153,26 @@ impl AgentDef {
             tool_choice: front.tool_choice()?,
             resources: front.resources()?,
             skills: front.list("skills")?.unwrap_or_default(),
-            path: path.to_path_buf(),
-            origin,
-            lines: front.keys.iter().map(|(key, node)| (key.clone(), node.at.line)).collect(),
+            path: front.file.file.to_path_buf(),
+            origin: front.file.origin,
+            lines: front.lines(),
             warnings: front.warnings,
-        };
-        if agent.instructions.is_empty() {
-            let problem = "the file has no instructions";
-            return Err(ConfigError::invalid(
-                &front.file,
-                problem,
-                "write below the front matter what the agent is to do",
-            ));
-        }
-        Ok(agent)
+        })
     }
-}
-
-/// Keys that mean something here, each with a line that sets it.
-const KEYS: [(&str, &str); 24] = [
-    ("name", "name: researcher"),
-    ("description", "description: Finds facts"),
-    ("model", "model: sonnet"),
-    ("tools", "tools: memory_*, mcp__filesystem__read_file"),
-    ("disallowedTools", "disallowedTools: memory_delete_*"),
-    ("mcpServers", "mcpServers: [filesystem, memory]"),
-    ("servers", "servers: [filesystem, memory]"),
-    ("maxTurns", "maxTurns: 10"),
-    ("max_turns", "max_turns: 10"),
-    ("max_cost_usd", "max_cost_usd: 0.50"),
-    ("max_tokens", "max_tokens: 100000"),
-    ("max_time_s", "max_time_s: 600"),
-    ("priority", "priority: 5"),
-    ("queue", "queue: reports"),
-    ("tool_choice", "tool_choice: required"),
-    ("toolChoice", "toolChoice: required"),
-    ("resources", "resources: [\"docs:file:///notes.md\"]"),
-    ("skills", "skills: [review]"),
-    ("ask_person", "ask_person: true"),
-    ("ask_timeout_s", "ask_timeout_s: 3600"),
-    ("template", "template: true"),
-    ("memory", "memory: support"),
-    ("memory_turns", "memory_turns: 20"),
-    ("memory_chars", "memory_chars: 40000"),
-];
-
-/// Keys of Claude Code that change nothing here.
-const IGNORED: [&str; 5] = ["color", "background", "isolation", "effort", "initialPrompt"];
-
-/// Keys of Claude Code that someone may rely on, and that have no effect here.
-const WITHOUT_EFFECT: [(&str, &str); 2] = [
-    ("hooks", "abide runs no hooks of files"),
-    ("permissionMode", "abide asks by the [tools] tables of abide.toml instead"),
-];
-
-/// The front matter on its way to an [`AgentDef`].
-pub(super) struct Front {
-    keys: Table,
-    pub(super) file: Place,
-    pub(super) warnings: Vec<String>,
 }
 
 impl Front {
-    /// The front matter of a file and what follows it.
-    fn read<'a>(text: &'a str, path: &Path, origin: Origin) -> Result<(Self, &'a str), ConfigError> {
-        let file = Place::file(path, origin);
-        let (keys, body) = front_matter::split(text, &file)?;
-        Ok((Self { keys: keys.unwrap_or_default(), file, warnings: Vec::new() }, body))
-    }
-
-    /// Warns of keys without effect. One that is nearly a known key is an error: a misspelt `tools` would allow
-    /// everything.
-    fn check_keys(&mut self) -> Result<(), ConfigError> {
-        let known = || KEYS.iter().map(|(key, _)| *key);
-        for (key, node) in &self.keys {
-            if known().any(|name| name == key) || IGNORED.contains(&key.as_str()) {
-                continue;
-            }
-            if let Some((_, why)) = WITHOUT_EFFECT.iter().find(|(name, _)| name == key) {
-                self.warnings.push(format!("{}: `{key}` has no effect: {why}", node.at));
-                continue;
-            }
-            let meant = if fold(key) == "allowedtools" { Some("tools") } else { nearest(key, known()) };
-            match meant.filter(|near| fold(key) == "allowedtools" || strsim::osa_distance(&fold(key), &fold(near)) <= 2)
-            {
-                Some(near) => {
-                    let example = KEYS.iter().find(|(name, _)| *name == near).map_or("", |(_, example)| example);
-                    let help = format!("did you mean `{near}`? Write it like this: {example}");
-                    return Err(ConfigError::invalid(&node.at, format!("unknown key `{key}`"), help));
-                }
-                None => self.warnings.push(format!("{}: the key `{key}` is not known and has no effect", node.at)),
-            }
-        }
-        Ok(())
-    }
-
-    /// The value of a key; an empty one counts as absent.
-    pub(super) fn node(&self, key: &str) -> Option<&Node> {
-        self.keys.get(key).filter(|node| !matches!(node.value, Value::Null))
-    }
-
-    pub(super) fn wrong(key: &str, node: &Node, wanted: &str) -> ConfigError {
-        let example = KEYS.iter().find(|(name, _)| *name == key).map_or("", |(_, example)| example);
-        node.wrong(key, wanted, node.value.kind(), example)
-    }
-
-    pub(super) fn text(&self, key: &str) -> Result<Option<String>, ConfigError> {
-        match self.node(key) {
-            None => Ok(None),
-            Some(Node { value: Value::Str(text), .. }) => Ok(Some(text.trim().to_owned()).filter(|t| !t.is_empty())),
-            Some(node) => Err(Self::wrong(key, node, "text")),
-        }
-    }
-
     fn name(&self, path: &Path) -> Result<String, ConfigError> {
         let stem = || path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        let name = self.text("name")?.or_else(stem).unwrap_or_default();
+        self.checked_name(self.text("name")?.or_else(stem).unwrap_or_default())
+    }
+
+    fn checked_name(&self, name: String) -> Result<String, ConfigError> {
         let fits =
             !name.is_empty() && name.len() <= 128 && !name.chars().any(|c| c.is_control() || c == '/' || c == '\\');
         let at = self.node("name").map_or(&self.file, |node| &node.at);
         let problem = "an agent's name must have 1 to 128 characters, and no slash or line break";
         fits.then_some(name).ok_or_else(|| ConfigError::invalid(at, problem, "write it like this: name: researcher"))
-    }
-
-    /// A list, or comma-separated text.
-    pub(super) fn list(&self, key: &str) -> Result<Option<Vec<String>>, ConfigError> {
-        let Some(node) = self.node(key) else { return Ok(None) };
-        match &node.value {
-            Value::Str(text) => Ok(Some(split_list(text))),
-            Value::List(items) => {
-                let texts = items.iter().map(|item| match &item.value {
-                    Value::Str(text) => Ok(text.trim().to_owned()),
-                    _ => Err(Self::wrong(key, item, "a list of texts")),
-                });
-                texts.filter(|text| !matches!(text, Ok(text) if text.is_empty())).collect::<Result<_, _>>().map(Some)
-            }
-            _ => Err(Self::wrong(key, node, "a list, or text separated by commas")),
-        }
     }
 
     fn globs(&self, key: &str) -> Result<Option<Vec<String>>, ConfigError> {
@@ -286,18 +205,6 @@ impl Front {
         Ok(globs)
     }
 
-    /// The one of two spellings that is used; both at once are an error unless `same`.
-    fn either<'a>(&self, one: &'a str, other: &'a str) -> Result<&'a str, ConfigError> {
-        match (self.node(one), self.node(other)) {
-            (Some(_), Some(node)) => {
-                let problem = format!("`{one}` and `{other}` say the same thing, and both are set");
-                Err(ConfigError::invalid(&node.at, problem, format!("remove `{other}`")))
-            }
-            (None, Some(_)) => Ok(other),
-            _ => Ok(one),
-        }
-    }
-
     fn max_turns(&self) -> Result<Option<u32>, ConfigError> {
         let key = self.either("maxTurns", "max_turns")?;
         let Some(node) = self.node(key) else { return Ok(None) };
@@ -306,20 +213,20 @@ impl Front {
             _ => None,
         }
         .map(Some)
-        .ok_or_else(|| Self::wrong(key, node, "a whole number from 1 to 4294967295"))
+        .ok_or_else(|| self.wrong(key, node, "a whole number from 1 to 4294967295"))
     }
 
     fn budget(&self) -> Result<Limit, ConfigError> {
         let count = |key: &str| match self.node(key) {
             None => Ok(None),
             Some(Node { value: Value::Int(n), .. }) if *n > 0 => Ok(u64::try_from(*n).ok()),
-            Some(node) => Err(Self::wrong(key, node, "a whole number above 0")),
+            Some(node) => Err(self.wrong(key, node, "a whole number above 0")),
         };
         let max_cost_usd = match self.node("max_cost_usd") {
             None => None,
             Some(Node { value: Value::Int(n), .. }) if *n >= 0 => Some(*n as f64),
             Some(Node { value: Value::Float(x), .. }) if x.is_finite() && *x >= 0.0 => Some(*x),
-            Some(node) => return Err(Self::wrong("max_cost_usd", node, "a number that is not negative")),
+            Some(node) => return Err(self.wrong("max_cost_usd", node, "a number that is not negative")),
         };
         Ok(Limit { max_cost_usd, max_tokens: count("max_tokens")?, max_calls: None, max_time_s: count("max_time_s")? })
     }
@@ -331,7 +238,7 @@ impl Front {
                 Value::Int(n) => i32::try_from(*n).ok(),
                 _ => None,
             }
-            .ok_or_else(|| Self::wrong("priority", node, "a whole number")),
+            .ok_or_else(|| self.wrong("priority", node, "a whole number")),
         }
     }
 
@@ -342,11 +249,7 @@ impl Front {
             "auto" => Ok(ToolChoice::Auto),
             "required" => Ok(ToolChoice::Required),
             "none" => Ok(ToolChoice::None),
-            _ => {
-                let at = self.node(key).map_or(&self.file, |node| &node.at);
-                let problem = format!("`{key}` must be auto, required or none, and it is `{word}`");
-                Err(ConfigError::invalid(at, problem, "write it like this: tool_choice: required"))
-            }
+            _ => Err(self.refuse(key, format!("`{key}` must be auto, required or none, and it is `{word}`"))),
         }
     }
 
@@ -385,10 +288,6 @@ fn built_in(pattern: &str) -> Option<&str> {
     let name = pattern.split_once('(').map_or(pattern, |(name, _)| name).trim();
     let camel = name.starts_with(|c: char| c.is_ascii_uppercase()) && name.chars().all(|c| c.is_ascii_alphanumeric());
     camel.then_some(name)
-}
-
-fn fold(key: &str) -> String {
-    key.to_lowercase().replace(['-', '_'], "")
 }
 
 #[cfg(test)]

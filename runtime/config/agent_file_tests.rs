@@ -272,3 +272,60 @@ fn broken_files_name_file_line_and_fix() {
         "{empty}"
     );
 }
+
+fn table(text: &str) -> Result<AgentDef, ConfigError> {
+    let text = format!("[agents.helper]\n{text}");
+    let root =
+        super::super::parse::toml_table(&text, &Place::file(Path::new("root/abide.toml"), Origin::User)).unwrap();
+    let Value::Table(agents) = &root["agents"].value else { panic!("{text}") };
+    let Value::Table(keys) = &agents["helper"].value else { panic!("{text}") };
+    AgentDef::read_table("helper", "agents.helper", &agents["helper"], keys)
+}
+
+#[test]
+fn a_table_of_abide_toml_says_what_a_file_says() {
+    let all: Vec<&str> = keys::AGENT.iter().map(|doc| doc.example).collect();
+    let agent = table(&all.join("\n")).unwrap();
+    let file = parse(
+        "---\ndescription: Finds facts\nmodel: local\nservers: [filesystem, memory]\ntools: memory_*\n\
+         disallowedTools: memory_delete_*\nmax_turns: 10\nmax_cost_usd: 0.5\nmax_tokens: 100000\nmax_time_s: 600\npriority: 5\n\
+         tool_choice: required\nresources: docs:file:///notes.md\nskills: review\nask_person: true\nask_timeout_s: 3600\n\
+         template: true\nmemory: support\nmemory_turns: 20\nmemory_chars: 40000\n---\nYou read before you answer.",
+    )
+    .unwrap();
+    assert_eq!(agent.lines.len(), keys::AGENT.len());
+    assert_eq!((agent.path.as_path(), agent.origin), (Path::new("root/abide.toml"), Origin::User));
+    let (path, origin, lines) = (file.path.clone(), file.origin, file.lines.clone());
+    assert_eq!(AgentDef { path, origin, lines, ..agent }, file);
+}
+
+#[test]
+fn a_broken_table_names_line_and_fix_as_toml_is_written() {
+    for (text, at, problem, fix) in [
+        ("model = \"x\"", "abide.toml:1", "[agents.helper] has no `instructions`", "instructions = \"You"),
+        ("instructions = \" \"", "abide.toml:2", "not empty", "instructions = \"You"),
+        ("instructions = \"x\"\nmaxTurns = 3", "abide.toml:3", "unknown key `maxTurns`", "did you mean `max_turns`"),
+        ("instructions = \"x\"\nmax_turns = 0", "abide.toml:3", "whole number", "max_turns = 10"),
+        ("instructions = \"x\"\ntools = \"a, b\"", "abide.toml:3", "a list of texts", "tools = [\"memory_*\"]"),
+        ("instructions = \"x\"\ntools = [\"a_[\"]", "abide.toml:3", "`a_[`", "memory_*"),
+        ("instructions = \"x\"\nservers = [{ a = 1 }]", "abide.toml:3", "a list of texts", "servers = [\"filesystem\""),
+        (
+            "instructions = \"x\"\ntool_choice = \"any\"",
+            "abide.toml:3",
+            "auto, required or none",
+            "tool_choice = \"required\"",
+        ),
+        (
+            "instructions = \"x\"\nresources = [\"docs\"]",
+            "abide.toml:3",
+            "a server and an address",
+            "resources = [\"docs:",
+        ),
+        ("instructions = \"{{ x\"\ntemplate = true", "abide.toml:3", "no template", "mend them"),
+    ] {
+        let error = table(text).expect_err(text);
+        let (shown, help) = (error.to_string(), error.help());
+        assert!(shown.contains(at) && shown.contains(problem), "{text}\n{shown}");
+        assert!(help.contains(fix), "{text}\n{help}");
+    }
+}

@@ -1,5 +1,6 @@
-//! Finds agents by name or path (DESIGN section 9). It reads their files and nothing else.
+//! Finds agents by name or path (DESIGN section 9), in `abide.toml` or in files of their own. It reads those files and nothing else.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,10 @@ use super::error::{ConfigError, Origin, nearest};
 /// How deep folders of agents are searched, as people sort theirs into a few.
 const DEPTH: usize = 3;
 
-/// The folders in which agents lie, the first wins.
+/// Those of `abide.toml`, by name.
+type Tables = BTreeMap<String, AgentDef>;
+
+/// The folders in which agents lie, the first wins. A table of `abide.toml` goes before the folders of whoever's file it stands in.
 pub(super) fn folders(root: &Path, env: &Env) -> Vec<(PathBuf, Origin)> {
     let project = [".abide", ".claude"].map(|dir| (root.join(dir).join("agents"), Origin::Project));
     let users = env.user_dir().map(|dir| (dir.join("agents"), Origin::User));
@@ -19,11 +23,14 @@ pub(super) fn folders(root: &Path, env: &Env) -> Vec<(PathBuf, Origin)> {
 
 /// All agents that can be named, sorted by name, and the errors of the files that cannot be read. Of several with one
 /// name, the first folder's stands.
-pub(super) fn list(root: &Path, env: &Env) -> (Vec<AgentDef>, Vec<ConfigError>) {
+pub(super) fn list(root: &Path, env: &Env, tables: &Tables) -> (Vec<AgentDef>, Vec<ConfigError>) {
     let (mut agents, mut errors): (Vec<AgentDef>, _) = (Vec::new(), Vec::new());
-    for (folder, origin) in folders(root, env) {
-        for path in files(&folder) {
-            match AgentDef::read(&path, root, origin) {
+    for whose in [Origin::Project, Origin::User] {
+        let own = tables.values().filter(|agent| agent.origin == whose).cloned().map(Ok);
+        let files = folders(root, env).into_iter().filter(|(_, origin)| *origin == whose);
+        let files = files.flat_map(|(folder, _)| files_in(&folder)).map(|path| AgentDef::read(&path, root, whose));
+        for read in own.chain(files) {
+            match read {
                 Ok(agent) if agents.iter().any(|known| known.name == agent.name) => {}
                 Ok(agent) => agents.push(agent),
                 Err(error) => errors.push(error),
@@ -35,7 +42,7 @@ pub(super) fn list(root: &Path, env: &Env) -> (Vec<AgentDef>, Vec<ConfigError>) 
 }
 
 /// The agent that `target` names: a path to an `.md` file, relative to the working folder, or a name.
-pub(super) fn find(root: &Path, env: &Env, target: &str) -> Result<AgentDef, ConfigError> {
+pub(super) fn find(root: &Path, env: &Env, tables: &Tables, target: &str) -> Result<AgentDef, ConfigError> {
     let is_path =
         target.contains(['/', '\\']) || Path::new(target).extension().is_some_and(|e| e.eq_ignore_ascii_case("md"));
     if is_path {
@@ -43,15 +50,20 @@ pub(super) fn find(root: &Path, env: &Env, target: &str) -> Result<AgentDef, Con
         return if path.exists() {
             AgentDef::read(&path, root, env.origin_of(&path))
         } else {
-            Err(missing(root, env, target))
+            Err(missing(root, env, tables, target))
         };
     }
-    for (folder, origin) in folders(root, env) {
-        if let Some(found) = find_in(&folder, root, origin, target)? {
-            return Ok(found);
+    for whose in [Origin::Project, Origin::User] {
+        if let Some(found) = tables.get(target).filter(|agent| agent.origin == whose) {
+            return Ok(found.clone());
+        }
+        for (folder, origin) in folders(root, env).into_iter().filter(|(_, origin)| *origin == whose) {
+            if let Some(found) = find_in(&folder, root, origin, target)? {
+                return Ok(found);
+            }
         }
     }
-    Err(missing(root, env, target))
+    Err(missing(root, env, tables, target))
 }
 
 /// The agent of this name in one folder: the one that calls itself so, else the one whose file is called so. Others
@@ -59,7 +71,7 @@ pub(super) fn find(root: &Path, env: &Env, target: &str) -> Result<AgentDef, Con
 fn find_in(folder: &Path, root: &Path, origin: Origin, name: &str) -> Result<Option<AgentDef>, ConfigError> {
     let mut named: Option<AgentDef> = None;
     let mut of_file = None;
-    for path in files(folder) {
+    for path in files_in(folder) {
         let read = AgentDef::read(&path, root, origin);
         match (read, &named) {
             (Ok(agent), Some(first)) if agent.name == name => {
@@ -80,15 +92,18 @@ fn find_in(folder: &Path, root: &Path, origin: Origin, name: &str) -> Result<Opt
 }
 
 /// The error that lists what there is.
-fn missing(root: &Path, env: &Env, name: &str) -> ConfigError {
-    let (agents, errors) = list(root, env);
+fn missing(root: &Path, env: &Env, tables: &Tables, name: &str) -> ConfigError {
+    let (agents, errors) = list(root, env, tables);
     let names: Vec<&str> = agents.iter().map(|agent| agent.name.as_str()).collect();
     let looked: Vec<String> = folders(root, env).iter().map(|(dir, _)| dir.display().to_string()).collect();
     let looked = looked.join(", ");
     let mut help = if names.is_empty() {
-        format!("there are no agents yet: write {}.md in one of {looked}, or give the path of a file", stem(name))
+        format!(
+            "there are no agents yet: write {0}.md in one of {looked} or [agents.{0}] in abide.toml, or give the path of a file",
+            stem(name)
+        )
     } else {
-        format!("there are: {}; looked in {looked}", names.join(", "))
+        format!("there are: {}; looked in abide.toml, {looked}", names.join(", "))
     };
     for error in errors {
         let _ = write!(help, "; not readable: {error}");
@@ -101,7 +116,7 @@ fn stem(name: &str) -> &str {
 }
 
 /// The Markdown files below a folder, sorted; a folder that is not there has none.
-fn files(folder: &Path) -> Vec<PathBuf> {
+fn files_in(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![(folder.to_path_buf(), 0)];
     while let Some((dir, depth)) = open.pop() {

@@ -21,7 +21,7 @@ impl Home {
     }
 
     fn find(&self, target: &str) -> Result<AgentDef, ConfigError> {
-        find(self.dir.path(), &self.env(), target)
+        find(self.dir.path(), &self.env(), &Tables::new(), target)
     }
 
     fn env(&self) -> Env {
@@ -79,4 +79,29 @@ fn a_missing_agent_is_answered_with_those_there_are() {
     assert!(help.contains("researcher, w;") && help.contains("not readable") && help.contains("x.md:1"), "{help}");
     let none = Home::with(&[]).find("zzz").unwrap_err();
     assert!(none.help().contains("write zzz.md in one of") && !none.to_string().contains("did you mean"), "{none}");
+}
+
+#[test]
+fn an_agent_of_abide_toml_goes_before_the_folders_of_its_owner() {
+    let home = super::super::project::tests::Home::with(&[
+        ("p/abide.toml", "[agents.a]\ninstructions = \"the project's table\"\n"),
+        ("p/.abide/agents/a.md", "the project's file"),
+        ("p/.abide/agents/b.md", "the project's file"),
+        ("u/abide.toml", "[agents.b]\ninstructions = \"the user's table\"\n[agents.c]\ninstructions = \"c\"\n"),
+        ("u/agents/c.md", "the user's file"),
+    ]);
+    let project = home.load().unwrap();
+    let (agents, errors) = project.agents();
+    assert!(errors.is_empty(), "{errors:?}");
+    let listed: Vec<(&str, &str, Origin)> =
+        agents.iter().map(|agent| (agent.name.as_str(), agent.instructions.as_str(), agent.origin)).collect();
+    let wanted = [
+        ("a", "the project's table", Origin::Project),
+        ("b", "the project's file", Origin::Project),
+        ("c", "c", Origin::User),
+    ];
+    assert_eq!(listed, wanted);
+    for (name, instructions, _) in wanted {
+        assert_eq!(project.agent(name).unwrap().instructions, instructions);
+    }
 }

@@ -25,6 +25,32 @@ pub const SECTIONS: &[KeyDoc] = &[
     key("limits", "[limits]", "How much is taken of models, servers and runs before it is refused."),
     key("workflows", "[workflows.report]", "Compositions of agents by a pattern."),
     key("queues", "[queues.reports]", "Queues in which runs wait for their turn."),
+    key("agents", "[agents.researcher]", "Agents that have no file of their own."),
+];
+
+/// `[agents.NAME]`: the keys of an agent's file, and its instructions.
+pub const AGENT: &[KeyDoc] = &[
+    key("instructions", "instructions = \"You read before you answer.\"", "What the model is told it is."),
+    key("description", "description = \"Finds facts\"", "What it is good for: planners and routers choose by it."),
+    key("model", "model = \"local\"", "Its model; [defaults] says otherwise."),
+    key("servers", "servers = [\"filesystem\", \"memory\"]", "The servers it uses; all that are declared otherwise."),
+    key("tools", "tools = [\"memory_*\"]", "Globs of the tools that it sees; all without this."),
+    key("disallowed_tools", "disallowed_tools = [\"memory_delete_*\"]", "Globs of tools that it does not see."),
+    key("max_turns", "max_turns = 10", "The most calls of its model for one input."),
+    key("max_cost_usd", "max_cost_usd = 0.5", "US dollars that it may spend within a run."),
+    key("max_tokens", "max_tokens = 100000", "Tokens that it may use within a run."),
+    key("max_time_s", "max_time_s = 600", "Seconds that it may take within a run."),
+    key("priority", "priority = 5", "Its place among those that wait for one provider: the highest goes first."),
+    key("queue", "queue = \"reports\"", "The queue in which its runs wait for their turn."),
+    key("tool_choice", "tool_choice = \"required\"", "Whether its first turn calls a tool: auto, required or none."),
+    key("resources", "resources = [\"docs:file:///notes.md\"]", "What it is shown before its input."),
+    key("skills", "skills = [\"review\"]", "Folders with a `SKILL.md` that it may load."),
+    key("ask_person", "ask_person = true", "May it ask a person?"),
+    key("ask_timeout_s", "ask_timeout_s = 3600", "Seconds after which it is told that nobody answered."),
+    key("template", "template = true", "Are its instructions a template over the fields of a JSON input?"),
+    key("memory", "memory = \"support\"", "A conversation that it goes on with from run to run."),
+    key("memory_turns", "memory_turns = 20", "How much of that conversation it sees: turns."),
+    key("memory_chars", "memory_chars = 40000", "The same in characters."),
 ];
 
 /// `[models.NAME]`.
@@ -74,6 +100,11 @@ pub const MODEL: &[KeyDoc] = &[
         "structured = \"tool\"",
         "How an answer in JSON is asked for: native, tool or text; what its wire does best without it.",
     ),
+    key(
+        "bounds",
+        "bounds = { text = 200, items = 3 }",
+        "For a small model whose server holds it to schemas: the most characters of a text, and entries of a list, in what it says in JSON.",
+    ),
     key("speed", "speed = 7", "How fast it is by your own measure: an agent with `model: fastest` takes the highest."),
     key("intelligence", "intelligence = 9", "How smart it is by your own measure, for `model: smartest`."),
     key(
@@ -90,6 +121,12 @@ pub const PRICE: &[KeyDoc] = &[
     key("output", "output = 15.0", "US dollars for a million tokens received."),
     key("cache_read", "cache_read = 0.3", "US dollars for a million tokens read from the provider's cache."),
     key("cache_write", "cache_write = 3.75", "US dollars for a million tokens written to the provider's cache."),
+];
+
+/// `bounds` of a model.
+pub const BOUNDS: &[KeyDoc] = &[
+    key("text", "text = 200", "The most characters of a text."),
+    key("items", "items = 3", "The most entries of a list."),
 ];
 
 /// `[servers.NAME]`.

@@ -106,6 +106,7 @@ pub(super) fn from_entry(name: &str, entry: &ModelEntry, root: &Path) -> Result<
         tokens_per_minute: entry.tokens_per_minute.as_ref().map(|n| n.value),
         concurrency: entry.concurrency.as_ref().map(|n| n.value),
         structured: entry.structured.as_ref().map(|how| how.value),
+        bounds: entry.bounds,
         price: entry.price,
         fallback_after_s: entry.fallback_after_s.as_ref().map(|n| n.value),
         ..usual

@@ -149,12 +149,12 @@ impl Project {
 
     /// All agents that can be named, by name, and the errors of files that cannot be read.
     pub fn agents(&self) -> (Vec<AgentDef>, Vec<ConfigError>) {
-        agents::list(&self.root, &self.env)
+        agents::list(&self.root, &self.env, &self.settings.agents)
     }
 
     /// The agent that TARGET names: a path to an `.md` file, or a name. If there is none, the error knows the workflows, too.
     pub fn agent(&self, target: &str) -> Result<AgentDef, ConfigError> {
-        agents::find(&self.root, &self.env, target).map_err(|error| match error {
+        agents::find(&self.root, &self.env, &self.settings.agents, target).map_err(|error| match error {
             ConfigError::NoSuchAgent { name, near, help } if !self.settings.workflows.is_empty() => {
                 let workflows: Vec<&str> = self.settings.workflows.keys().map(String::as_str).collect();
                 let near = nearest(&name, workflows.iter().copied()).map(str::to_owned).or(near);

@@ -30,6 +30,7 @@ const WORDS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("workflows", "plan", &["full", "iterative"]),
+    ("agents", "tool_choice", &["auto", "required", "none"]),
     ("tools", "policy", &["allow", "ask", "deny"]),
     ("tools", "effect", &["pure", "idempotent", "once"]),
 ];
@@ -44,6 +45,7 @@ pub fn schema() -> Json {
             "tools" => entries(section.key, keys::TOOL),
             "workflows" => entries(section.key, keys::WORKFLOW),
             "queues" => entries(section.key, keys::QUEUE),
+            "agents" => entries(section.key, keys::AGENT),
             "defaults" => table(section.key, keys::DEFAULTS),
             "budget" => table(section.key, keys::BUDGET),
             "limits" => table(section.key, keys::LIMITS),
@@ -74,6 +76,8 @@ fn table(section: &str, known: &[KeyDoc]) -> Json {
 fn property(section: &str, doc: &KeyDoc) -> Json {
     let mut described = match doc.key {
         "price" => table("price", keys::PRICE),
+        "bounds" => table("bounds", keys::BOUNDS),
+        "priority" => json!({"type": "integer"}),
         "at_least" => json!({"anyOf": [
             {"type": "integer", "minimum": 0, "maximum": 10},
             {"enum": ["poor", "fair", "good", "excellent"]},
@@ -133,6 +137,7 @@ mod tests {
             ("tools", Some("x_*"), keys::TOOL),
             ("workflows", Some("x"), keys::WORKFLOW),
             ("queues", Some("x"), keys::QUEUE),
+            ("agents", Some("x"), keys::AGENT),
             ("defaults", None, keys::DEFAULTS),
             ("budget", None, keys::BUDGET),
             ("limits", None, keys::LIMITS),
@@ -154,6 +159,7 @@ mod tests {
             json!({"models": {"x": {"provider": "openia"}}}),
             json!({"tools": {"x": {"policy": "maybe"}}}),
             json!({"budget": {"max_tokens": "many"}}),
+            json!({"agents": {"x": {"instructions": "Do.", "tool_choice": "any"}}}),
             json!({"models": {"x": {"price": {"inptu": 1.0}}}}),
             json!({"colour": {}}),
         ] {

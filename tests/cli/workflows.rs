@@ -327,3 +327,34 @@ fn what_cannot_work_is_refused_with_its_place() {
     assert!(refused["message"].as_str().unwrap().contains("did you mean `report`"), "{refused}");
     assert_eq!(model.count(), 0);
 }
+
+#[test]
+fn one_file_is_enough_and_is_not_needed_any_more_once_a_run_has_begun() {
+    let model = Model::new(|n, asked| {
+        let (system, said) = heard(asked);
+        match system.trim() {
+            _ if n == 1 => Say::Held("never delivered"),
+            "You find." => says(&format!("found {said}")),
+            "You write." => says(&format!("wrote: {said}")),
+            other => panic!("{other}"),
+        }
+    });
+    let project = Project::new(&model);
+    project.write(".mcp.json", "{}");
+    std::fs::remove_dir_all(project.root.join(".abide/agents")).ok();
+    let one = "[defaults]\nmodel = \"local\"\n[workflows.both]\npattern = \"chain\"\nagents = [\"finder\", \"writer\"]\n\
+               [agents.finder]\ninstructions = \"You find.\"\n[agents.writer]\ninstructions = \"You write.\"\n";
+    project.settings(&model, one);
+    let checked = project.abide(&["check"]).is(0).stdout;
+    assert!(checked.contains("finder") && checked.contains("chain of finder (agents), writer (agents)"), "{checked}");
+    let mut killed = project.spawn(&["run", "both", "it", "--id", "b"]);
+    model.wait_for(2);
+    project.wait_until("b", |shown| shown["steps"].as_array().is_some_and(|steps| steps.len() == 2));
+    killed.kill().unwrap();
+    out(killed);
+    project.settings(&model, "");
+    assert_eq!(project.abide(&["resume", "b"]).is(0).stdout, "wrote: found it\n");
+    assert_eq!(counted(&model).values().copied().collect::<std::collections::BTreeSet<_>>(), [1, 2].into());
+    let error = project.abide(&["run", "finder", "it"]).is(6).stderr;
+    assert!(error.contains("finder"), "{error}");
+}

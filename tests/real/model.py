@@ -160,7 +160,7 @@ def forward(port, path, body):
 def steer(body, policy):
     """The request as the operator's policy has it: see the head of this file. Without a policy only sampling is fixed."""
     body = copy.deepcopy(body)
-    body.update(temperature=0, seed=1, max_tokens=200, cache_prompt=True, parallel_tool_calls=False)
+    body.update(temperature=0, seed=1, max_tokens=body.get("max_tokens", 200), cache_prompt=True, parallel_tool_calls=False)
     if not policy:
         return body
     results = sum(message["role"] == "tool" for message in body["messages"])
