@@ -117,9 +117,9 @@ fn put_back(inner: &Arc<Inner>, reader: &Reader, now: i64) -> Result<(), HostErr
 
 impl Inner {
     /// What its next run is begun with; `None` if that is another program's.
-    pub(super) fn begin_of(&self, plan: &Plan) -> Option<Result<Begin, String>> {
+    pub(super) fn begin_of(&self, name: &str, plan: &Plan) -> Option<Result<Begin, String>> {
         let Plan { target, root, model, input, queue, .. } = plan;
-        match root {
+        let begin = match root {
             None => self.knows(target).then(|| {
                 let (workflow, input, queue) = (target.clone(), input.clone(), queue.clone());
                 Ok(Begin { workflow, input, definition: Definition::default(), queue })
@@ -127,7 +127,10 @@ impl Inner {
             Some(root) => self.look_up.as_ref().map(|look_up| {
                 look_up(&Named { target, root: Path::new(root), model: model.as_deref(), input, queue: queue.as_ref() })
             }),
-        }
+        };
+        // Its runs wait for each other, whatever else their files name.
+        let own = (plan.overlap == Overlap::Queue).then(|| Queue::new(format!("schedule:{name}"), 1));
+        begin.map(|begin| begin.map(|begin| Begin { queue: own.or(begin.queue), ..begin }))
     }
 
     /// May this process start what is due?
@@ -144,7 +147,7 @@ impl Inner {
         let next = times.next(now);
         let mut note =
             (left_out > 0).then(|| format!("{left_out} earlier or missed times: nothing was started for them"));
-        let begin = match self.begin_of(&plan) {
+        let begin = match self.begin_of(&row.name, &plan) {
             None => return Ok(Vec::new()),
             Some(Ok(begin)) => Some(begin),
             Some(Err(why)) => {
@@ -152,14 +155,11 @@ impl Inner {
                 None
             }
         };
-        let own_queue = (plan.overlap == Overlap::Queue).then(|| Queue::new(format!("schedule:{}", row.name), 1));
         let start = |at: &i64| {
-            let begin = begin.clone()?;
+            let Begin { workflow, input, definition: Definition { body: definition, root }, queue } = begin.clone()?;
             let seed = Seed { nonce: crate::random::bytes16(), generation: 0 };
-            let Definition { body: definition, root } = begin.definition;
-            let queue = own_queue.clone().or(begin.queue);
             let id = format!("{}-{}", row.name, stamp(*at));
-            Some((*at, StartRun { id, workflow: begin.workflow, input: begin.input, seed, definition, root, queue }))
+            Some((*at, StartRun { id, workflow, input, seed, definition, root, queue }))
         };
         let starts: Vec<(i64, StartRun)> = due.iter().filter_map(start).collect();
         crash::point("schedule.due");

@@ -275,7 +275,7 @@ impl<'a> Schedule<'a> {
     pub fn trigger(&self) -> Result<Start<'a>, HostError> {
         let inner = &self.abide.inner;
         let (plan, now) = (plan_of(&self.row()?)?, inner.now_ms());
-        let begin = match inner.begin_of(&plan) {
+        let begin = match inner.begin_of(&self.name, &plan) {
             Some(begin) => begin.map_err(|why: String| self.broken(&why))?,
             None => return Err(self.broken(&format!("this program has no workflow `{}`", plan.target))),
         };

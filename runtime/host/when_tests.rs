@@ -134,6 +134,21 @@ fn what_is_wrong_with_a_cron_text_is_named() {
     }
 }
 
+proptest::proptest! {
+    /// Whatever is written there is a text with times in order, or an error.
+    #[test]
+    fn any_text_is_read_or_refused(text in "[0-9*/,#LW?+ A-Za-z@-]{0,24}", fields in "(([0-9*]{1,2}|[0-9]-[0-9]{1,2}|[*]/[0-9]|L|[0-9]#[0-9]|[0-9]W|MON|JAN-MAR) ?){5}") {
+        for text in [text, fields] {
+            let times = When::cron(&text, Some("Europe/Berlin")).and_then(|when| when.times());
+            if let Ok(times) = times {
+                let first = times.next(at("2026-03-28T12:00:00Z"));
+                let second = first.and_then(|first| times.next(first));
+                assert!(second.is_none_or(|second| Some(second) > first), "{text}");
+            }
+        }
+    }
+}
+
 #[test]
 fn an_id_tells_the_time_in_utc() {
     assert_eq!(stamp(at("2026-11-26T03:00:00Z")), "20261126T030000Z");
