@@ -299,6 +299,7 @@ impl Abide {
 
 /// Why this cannot be the id of a run, or nothing.
 pub(crate) fn fault_of_id(id: &str) -> Option<&'static str> {
-    let fits = (1..=200).contains(&id.len()) && !id.contains(char::is_control);
-    (!fits).then_some("an id has 1 to 200 bytes and no control characters")
+    // Commands are printed with it, and none of them may take it for an option.
+    let fits = (1..=200).contains(&id.len()) && !id.contains(char::is_control) && !id.starts_with('-');
+    (!fits).then_some("an id has 1 to 200 bytes, no control characters, and no hyphen at its beginning")
 }
