@@ -1,5 +1,5 @@
-//! Reads one agent: a Markdown file with YAML front matter in Claude Code's format (DESIGN section 9). It looks for no
-//! files and starts no servers.
+//! Reads one agent: a Markdown file with YAML front matter in Claude Code's format (DESIGN section 9), or the same keys as YAML or JSON
+//! with the instructions among them. It looks for no files and starts no servers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,14 @@ use abide_mcp::ServerConfig;
 use serde::{Deserialize, Serialize};
 
 use super::agent_able::{ASK, SKILL};
+use super::agent_keys::KEYS;
+use super::agent_manner::Manner;
 use super::discover::read_text;
-use super::error::{ConfigError, Origin, Place, nearest};
+use super::error::{ConfigError, Origin, Place};
 use super::front_matter;
 use super::inline_servers;
 use super::node::{Node, Table, Value};
+use super::parse::yaml_table;
 use super::secrets::label;
 
 /// An agent as its file describes it.
@@ -60,6 +63,9 @@ pub struct AgentDef {
     /// `memory`, `memory_turns`, `memory_chars`: the conversation of earlier runs that it goes on with.
     #[serde(default)]
     pub memory: Option<Remembers>,
+    /// How its model is asked, and the form of its answer.
+    #[serde(default)]
+    pub manner: Manner,
     /// The file.
     pub path: PathBuf,
     /// Whose file it is.
@@ -79,6 +85,11 @@ impl AgentDef {
             .is_ok_and(|filter| filter.admits(server, tool, full_name))
     }
 
+    /// Is it an agent's file, by its name?
+    pub fn is_file(path: &Path) -> bool {
+        form_of(path).is_some()
+    }
+
     /// Where a key of its file stands.
     pub fn place(&self, key: &str) -> Place {
         Place::file(&self.path, self.origin).at(self.lines.get(key).copied().unwrap_or(0))
@@ -87,6 +98,19 @@ impl AgentDef {
     /// Reads the file at `path`; `root` is the project's root.
     pub fn read(path: &Path, root: &Path, origin: Origin) -> Result<Self, ConfigError> {
         Self::parse(&read_text(path)?, path, root, origin)
+    }
+
+    /// A plain agent with the tools of one declared server. `at` stands in errors.
+    pub(super) fn of_server(name: &str, about: &str, model: Option<&str>, at: &Place) -> Result<Self, ConfigError> {
+        // Texts in JSON are texts in YAML.
+        let text = |text: &str| serde_json::Value::from(text).to_string();
+        let (quoted, about) = (text(name), text(about));
+        let model = model.map(|model| format!("model: {}\n", text(model))).unwrap_or_default();
+        let file = format!(
+            "---\nname: {quoted}\ndescription: {about}\n{model}servers: [{quoted}]\n---\nYou answer with the tools of {name}.\n"
+        );
+        let agent = Self::parse(&file, &at.file, &at.file, at.origin)?;
+        Ok(Self { lines: BTreeMap::new(), ..agent })
     }
 
     /// Reads the text of a file; `path` gives its name, and stands in errors.
@@ -105,6 +129,7 @@ impl AgentDef {
             ask_person: front.ask_person(tools.as_deref(), &disallowed)?,
             template: front.template(body.trim())?,
             memory: front.memory()?,
+            manner: front.manner()?,
             tools,
             disallowed,
             max_turns: front.max_turns()?,
@@ -119,92 +144,67 @@ impl AgentDef {
             warnings: front.warnings,
         };
         if agent.instructions.is_empty() {
-            let problem = "the file has no instructions";
-            return Err(ConfigError::invalid(
-                &front.file,
-                problem,
-                "write below the front matter what the agent is to do",
-            ));
+            let help = match form_of(path) {
+                Some(Form::Table) => "write under `instructions` what the agent is to do",
+                _ => "write below the front matter what the agent is to do",
+            };
+            return Err(ConfigError::invalid(&front.file, "the file has no instructions", help));
         }
         Ok(agent)
     }
 }
 
-/// Keys that mean something here, each with a line that sets it.
-const KEYS: [(&str, &str); 23] = [
-    ("name", "name: researcher"),
-    ("description", "description: Finds facts"),
-    ("model", "model: sonnet"),
-    ("tools", "tools: memory_*, mcp__filesystem__read_file"),
-    ("disallowedTools", "disallowedTools: memory_delete_*"),
-    ("mcpServers", "mcpServers: [filesystem, memory]"),
-    ("servers", "servers: [filesystem, memory]"),
-    ("maxTurns", "maxTurns: 10"),
-    ("max_turns", "max_turns: 10"),
-    ("max_cost_usd", "max_cost_usd: 0.50"),
-    ("max_tokens", "max_tokens: 100000"),
-    ("max_time_s", "max_time_s: 600"),
-    ("priority", "priority: 5"),
-    ("tool_choice", "tool_choice: required"),
-    ("toolChoice", "toolChoice: required"),
-    ("resources", "resources: [\"docs:file:///notes.md\"]"),
-    ("skills", "skills: [review]"),
-    ("ask_person", "ask_person: true"),
-    ("ask_timeout_s", "ask_timeout_s: 3600"),
-    ("template", "template: true"),
-    ("memory", "memory: support"),
-    ("memory_turns", "memory_turns: 20"),
-    ("memory_chars", "memory_chars: 40000"),
-];
+/// How an agent's file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Markdown below a front matter.
+    Markdown,
+    /// YAML, or JSON, which is YAML too.
+    Table,
+}
 
-/// Keys of Claude Code that change nothing here.
-const IGNORED: [&str; 5] = ["color", "background", "isolation", "effort", "initialPrompt"];
+/// The form of a file by its name; none for what is no agent's.
+pub(super) fn form_of(path: &Path) -> Option<Form> {
+    match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+        "md" => Some(Form::Markdown),
+        "yaml" | "yml" | "json" => Some(Form::Table),
+        _ => None,
+    }
+}
 
-/// Keys of Claude Code that someone may rely on, and that have no effect here.
-const WITHOUT_EFFECT: [(&str, &str); 2] = [
-    ("hooks", "abide runs no hooks of files"),
-    ("permissionMode", "abide asks by the [tools] tables of abide.toml instead"),
-];
+/// Where a table has the instructions; the others are the words of other programs.
+pub(super) const INSTRUCTIONS: [&str; 3] = ["instructions", "instruction", "prompt"];
 
 /// The front matter on its way to an [`AgentDef`].
 pub(super) struct Front {
-    keys: Table,
+    pub(super) keys: Table,
     pub(super) file: Place,
     pub(super) warnings: Vec<String>,
 }
 
 impl Front {
-    /// The front matter of a file and what follows it.
-    fn read<'a>(text: &'a str, path: &Path, origin: Origin) -> Result<(Self, &'a str), ConfigError> {
+    /// What a file says, and its instructions.
+    fn read(text: &str, path: &Path, origin: Origin) -> Result<(Self, String), ConfigError> {
         let file = Place::file(path, origin);
-        let (keys, body) = front_matter::split(text, &file)?;
-        Ok((Self { keys: keys.unwrap_or_default(), file, warnings: Vec::new() }, body))
-    }
-
-    /// Warns of keys without effect. One that is nearly a known key is an error: a misspelt `tools` would allow
-    /// everything.
-    fn check_keys(&mut self) -> Result<(), ConfigError> {
-        let known = || KEYS.iter().map(|(key, _)| *key);
-        for (key, node) in &self.keys {
-            if known().any(|name| name == key) || IGNORED.contains(&key.as_str()) {
-                continue;
+        let (keys, body) = match form_of(path) {
+            Some(Form::Table) => {
+                let mut keys = yaml_table(text, &file)?;
+                let said = INSTRUCTIONS.iter().find_map(|key| Some((*key, keys.remove(*key)?)));
+                let body = match said {
+                    None => String::new(),
+                    Some((_, Node { value: Value::Str(text), .. })) => text,
+                    Some((key, node)) => {
+                        return Err(node.wrong(key, "text", node.value.kind(), "instructions: You find facts."));
+                    }
+                };
+                (keys, body)
             }
-            if let Some((_, why)) = WITHOUT_EFFECT.iter().find(|(name, _)| name == key) {
-                self.warnings.push(format!("{}: `{key}` has no effect: {why}", node.at));
-                continue;
+            _ => {
+                let (keys, body) = front_matter::split(text, &file)?;
+                (keys.unwrap_or_default(), body.to_owned())
             }
-            let meant = if fold(key) == "allowedtools" { Some("tools") } else { nearest(key, known()) };
-            match meant.filter(|near| fold(key) == "allowedtools" || strsim::osa_distance(&fold(key), &fold(near)) <= 2)
-            {
-                Some(near) => {
-                    let example = KEYS.iter().find(|(name, _)| *name == near).map_or("", |(_, example)| example);
-                    let help = format!("did you mean `{near}`? Write it like this: {example}");
-                    return Err(ConfigError::invalid(&node.at, format!("unknown key `{key}`"), help));
-                }
-                None => self.warnings.push(format!("{}: the key `{key}` is not known and has no effect", node.at)),
-            }
-        }
-        Ok(())
+        };
+        Ok((Self { keys, file, warnings: Vec::new() }, body))
     }
 
     /// The value of a key; an empty one counts as absent.
@@ -380,10 +380,6 @@ fn built_in(pattern: &str) -> Option<&str> {
     let name = pattern.split_once('(').map_or(pattern, |(name, _)| name).trim();
     let camel = name.starts_with(|c: char| c.is_ascii_uppercase()) && name.chars().all(|c| c.is_ascii_alphanumeric());
     camel.then_some(name)
-}
-
-fn fold(key: &str) -> String {
-    key.to_lowercase().replace(['-', '_'], "")
 }
 
 #[cfg(test)]

@@ -43,6 +43,12 @@ pub const MODEL: &[KeyDoc] = &[
         "The model's window: a conversation that nearly fills it is summarized; else as genai-prices knows it.",
     ),
     key("temperature", "temperature = 0.2", "The sampling temperature; the provider's own without it."),
+    key("stop", "stop = [\"###\"]", "Texts before which the model stops; `openai-responses` has no such thing."),
+    key(
+        "attempts",
+        "attempts = 5",
+        "How often one call is made before it has failed for good; without it as often as it takes. A wait that the provider asks for uses up none.",
+    ),
     key("timeout_s", "timeout_s = 600", "Seconds for one call, from its start to the end of its answer."),
     key(
         "idle_timeout_s",
@@ -101,6 +107,7 @@ pub const SERVER: &[KeyDoc] = &[
     key("url", "url = \"https://example.com/mcp\"", "The address of a server that is reached over HTTP."),
     key("headers", "headers = { Authorization = \"Bearer ${TOKEN}\" }", "Headers of every request over HTTP."),
     key("oauth", "oauth = { client_id = \"abide\" }", "What its authorization server was told of abide beforehand."),
+    key("description", "description = \"Keeps facts\"", "What it is good for: a router with `servers` chooses by it."),
     key(
         "roots",
         "roots = true",
@@ -170,6 +177,11 @@ pub const TOOL: &[KeyDoc] = &[
         "Seconds after which an attempt is given up, whatever progress there is.",
     ),
     key(
+        "attempts",
+        "attempts = 3",
+        "How often a call that may be repeated is attempted before the model is told that it failed (5).",
+    ),
+    key(
         "reconcile",
         "reconcile = \"memory_read_graph\"",
         "The read-only tool that tells whether a call in doubt has happened; `memory_find#/found` looks at that part of its \
@@ -229,6 +241,11 @@ pub const WORKFLOW: &[KeyDoc] = &[
     key("evaluator", "evaluator = \"reviewer\"", "The agent that rates drafts; a plain one without this."),
     key("at_least", "at_least = 8", "The rating that is good enough: 0 to 10, or poor, fair, good or excellent."),
     key("refinements", "refinements = 3", "The most drafts after the first one."),
+    key(
+        "servers",
+        "servers = [\"memory\"]",
+        "MCP servers to choose among, each by its `description`: a plain agent then answers with its tools.",
+    ),
     key("router", "router = \"desk\"", "The agent that chooses; a plain one without this."),
     key("classifier", "classifier = \"listener\"", "The agent that finds the intents; a plain one without this."),
     key("embed", "embed = \"vectors\"", "A model of embeddings that chooses by likeness, in the place of an agent."),

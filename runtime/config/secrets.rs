@@ -36,7 +36,11 @@ impl Vars for FileVars {
         let text = read_text(&path).ok()?;
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("toml") => dotted(&toml_table(&text, &Place::file(&path, Origin::Project)).ok()?, key),
-            Some(extension) if extension.eq_ignore_ascii_case("md") => agent_file::literal_at(&text, &path, key),
+            // What servers' files are written in, agents' files may be, too.
+            Some(extension) if extension.eq_ignore_ascii_case("json") => {
+                abide_mcp::literal_at(&text, key).or_else(|| agent_file::literal_at(&text, &path, key))
+            }
+            _ if agent_file::form_of(&path).is_some() => agent_file::literal_at(&text, &path, key),
             _ => abide_mcp::literal_at(&text, key),
         }
     }
