@@ -68,6 +68,7 @@ impl Models {
             let model = self.current()?;
             let last = self.at + 1 >= self.all.len();
             prompt.temperature = model.temperature;
+            prompt.stop.clone_from(&model.stop);
             // A budget holds only over an answer that has an end.
             let bounded = !(agent.budget.is_none() && agent.run_budget.is_none());
             prompt.max_tokens = model.max_tokens.or_else(|| bounded.then_some(OUTPUT));
@@ -121,7 +122,11 @@ impl Models {
         let body: Arc<RawValue> = to_raw_value(&body).map_err(terminal)?.into();
         let vars = self.host.vars.as_ref();
         let admission = admission(&Payer::agent(agent), model, vars, (input, output), of_reply, now_ms(ctx));
-        let retry = if last { Retry::forever() } else { Retry::attempts(ATTEMPTS) };
+        let retry = match (model.attempts, last) {
+            (Some(attempts), _) => Retry::attempts(attempts),
+            (None, true) => Retry::forever(),
+            (None, false) => Retry::attempts(ATTEMPTS),
+        };
         let step = ctx.step(name, body, call).kind(StepKind::Llm).effect(Effect::Idempotent);
         step.retry(retry).admission(admission).await
     }

@@ -106,7 +106,7 @@ impl Models {
         // The same words as in the last request, so that neither the journal nor the provider has to take them in again.
         let mut turns: Vec<Turn> = prompt.turns.iter().take(cut).cloned().collect();
         turns.push(SUMMARIZE.into());
-        let ask = Prompt { turns, tool_choice: ToolChoice::None, output: None, ..prompt.clone() };
+        let ask = Prompt { turns, tool_choice: ToolChoice::None, output: None, stop: Vec::new(), ..prompt.clone() };
         let body = wire::request(model, &ask)?;
         let (_, input) = input_tokens(&body, self.shown);
         let question = Question { name: "summary", model, input, last };

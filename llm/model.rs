@@ -103,6 +103,13 @@ pub struct ModelConfig {
     /// The sampling temperature; the provider's default without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
+    /// The model stops before it would say one of these; `openai-responses` knows no such thing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<String>,
+    /// How often one call is made before it has failed for good; without it as often as it takes, or three times where there is a fallback.
+    /// Waiting as the provider asks uses up none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
     /// Seconds for a call from its start to the end of its answer; 600 without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<u64>,
@@ -165,6 +172,8 @@ impl ModelConfig {
             api_key: None,
             context_tokens: None,
             temperature: None,
+            stop: Vec::new(),
+            attempts: None,
             timeout_s: None,
             stream: Some(true),
             structured: None,
@@ -230,9 +239,14 @@ impl ModelConfig {
 
     /// What this usage costs today, in billionths of a US dollar; `None` if nobody knows.
     pub fn nano_usd(&self, usage: &Usage, vars: &dyn Vars) -> Option<u64> {
-        let url = expand(self.base_url_template(), vars).unwrap_or_default();
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
-        Priced { own: self.price, model: self.model.clone(), url }.nano_usd(usage, None, now_ms)
+        self.nano_usd_at(usage, None, now_ms, vars)
+    }
+
+    /// What it has cost at this time (Unix milliseconds) if `served` is the model that has answered, as the provider names it.
+    pub fn nano_usd_at(&self, usage: &Usage, served: Option<&str>, at_ms: i64, vars: &dyn Vars) -> Option<u64> {
+        let url = expand(self.base_url_template(), vars).unwrap_or_default();
+        Priced { own: self.price, model: self.model.clone(), url }.nano_usd(usage, served, at_ms)
     }
 
     /// The model's window in tokens as the table of `genai-prices` has it; `None` if it has none. A run that pins it is not concerned

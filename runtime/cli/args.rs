@@ -139,6 +139,9 @@ pub(crate) struct Resume {
 pub(crate) struct Usage {
     /// One run, with each of its agents
     pub(crate) run: Option<String>,
+    /// Each call of that run, in the tree of its workflows and agents
+    #[arg(long, requires = "run")]
+    pub(crate) calls: bool,
     /// How many runs at most
     #[arg(long, short = 'n', default_value_t = 50)]
     pub(crate) limit: u32,

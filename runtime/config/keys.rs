@@ -42,6 +42,15 @@ pub const AGENT: &[KeyDoc] = &[
     key("max_time_s", "max_time_s = 600", "Seconds that it may take within a run."),
     key("priority", "priority = 5", "Its place among those that wait for one provider: the highest goes first."),
     key("queue", "queue = \"reports\"", "The queue in which its runs wait for their turn."),
+    key("temperature", "temperature = 0.2", "The sampling temperature, in the place of its model's."),
+    key("stop", "stop = [\"###\"]", "Texts before which its model stops."),
+    key(
+        "max_result_chars",
+        "max_result_chars = 20000",
+        "The most characters that the model is sent of one tool's result.",
+    ),
+    key("output", "output = { type = \"object\" }", "The JSON schema that its answer has to fit."),
+    key("output_schema", "output_schema = \"answer.json\"", "The file with that schema, relative to this one."),
     key("tool_choice", "tool_choice = \"required\"", "Whether its first turn calls a tool: auto, required or none."),
     key("resources", "resources = [\"docs:file:///notes.md\"]", "What it is shown before its input."),
     key("skills", "skills = [\"review\"]", "Folders with a `SKILL.md` that it may load."),
@@ -70,6 +79,12 @@ pub const MODEL: &[KeyDoc] = &[
         "The model's window: a conversation that nearly fills it is summarized; else as genai-prices knows it.",
     ),
     key("temperature", "temperature = 0.2", "The sampling temperature; the provider's own without it."),
+    key("stop", "stop = [\"###\"]", "Texts before which the model stops; `openai-responses` has no such thing."),
+    key(
+        "attempts",
+        "attempts = 5",
+        "How often one call is made before it has failed for good; without it as often as it takes. A wait that the provider asks for uses up none.",
+    ),
     key("timeout_s", "timeout_s = 600", "Seconds for one call, from its start to the end of its answer."),
     key(
         "idle_timeout_s",
@@ -139,6 +154,7 @@ pub const SERVER: &[KeyDoc] = &[
     key("url", "url = \"https://example.com/mcp\"", "The address of a server that is reached over HTTP."),
     key("headers", "headers = { Authorization = \"Bearer ${TOKEN}\" }", "Headers of every request over HTTP."),
     key("oauth", "oauth = { client_id = \"abide\" }", "What its authorization server was told of abide beforehand."),
+    key("description", "description = \"Keeps facts\"", "What it is good for: a router with `servers` chooses by it."),
     key(
         "roots",
         "roots = true",
@@ -206,6 +222,11 @@ pub const TOOL: &[KeyDoc] = &[
         "max_timeout_s",
         "max_timeout_s = 3600",
         "Seconds after which an attempt is given up, whatever progress there is.",
+    ),
+    key(
+        "attempts",
+        "attempts = 3",
+        "How often a call that may be repeated is attempted before the model is told that it failed (5).",
     ),
     key(
         "reconcile",
@@ -278,6 +299,11 @@ pub const WORKFLOW: &[KeyDoc] = &[
     key("evaluator", "evaluator = \"reviewer\"", "The agent that rates drafts; a plain one without this."),
     key("at_least", "at_least = 8", "The rating that is good enough: 0 to 10, or poor, fair, good or excellent."),
     key("refinements", "refinements = 3", "The most drafts after the first one."),
+    key(
+        "servers",
+        "servers = [\"memory\"]",
+        "MCP servers to choose among, each by its `description`: a plain agent then answers with its tools.",
+    ),
     key("router", "router = \"desk\"", "The agent that chooses; a plain one without this."),
     key("classifier", "classifier = \"listener\"", "The agent that finds the intents; a plain one without this."),
     key("embed", "embed = \"vectors\"", "A model of embeddings that chooses by likeness, in the place of an agent."),
