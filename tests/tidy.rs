@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// Crates that do no I/O, read no clock and draw no randomness.
-const PURE: [&str; 8] =
-    ["blake3", "futures-core", "futures-util", "serde", "serde_json", "slab", "thiserror", "proptest"];
+const PURE: [&str; 9] =
+    ["blake3", "futures-core", "futures-util", "memchr", "serde", "serde_json", "slab", "thiserror", "proptest"];
 
 fn sources() -> Vec<(String, String)> {
     let mut out = Vec::new();
