@@ -152,7 +152,7 @@ fn booked(open: Builder, folder: &Path) -> Builder {
                     async move { written.map_err(|error| terminal(error.to_string())) }
                 };
                 ctx.step("write", format!("{word}{name}\n"), write).await?;
-                ctx.sleep(Duration::from_millis(3)).await?;
+                ctx.sleep(Duration::from_millis(20)).await?;
             }
             Ok::<_, Error>(())
         }
