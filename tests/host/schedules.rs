@@ -190,7 +190,10 @@ async fn a_schedule_is_paused_resumed_changed_triggered_and_removed() {
     let names: Vec<String> = abide.schedules().unwrap().into_iter().map(|info| info.name).collect();
     assert_eq!(names, ["other"]);
     for name in ["", "a b", "a/b", "-\n", &"x".repeat(101)] {
-        assert!(matches!(abide.schedule(name, every_ten_minutes(), "note", "x").await, Err(HostError::Value { .. })));
+        assert!(matches!(
+            abide.schedule(name, every_ten_minutes(), "note", "x").await,
+            Err(HostError::Schedule { .. })
+        ));
     }
     abide.shutdown().await;
 }
