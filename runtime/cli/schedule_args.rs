@@ -42,7 +42,7 @@ pub(crate) struct Add {
     #[command(flatten)]
     pub(crate) when: When,
     /// The time zone of --cron [default: the system's]
-    #[arg(long, value_name = "ZONE", requires = "cron")]
+    #[arg(long, value_name = "ZONE", conflicts_with = "every")]
     pub(crate) tz: Option<String>,
     /// An agent by name, or its file, or a workflow; files are read anew each time
     pub(crate) target: String,

@@ -167,16 +167,20 @@ impl Start<'_> {
             let done = Box::new(move |result| {
                 let _ = reply.send(result);
             });
-            inner.writer.submit(Box::new(start.created(None, inner.now_ms(), done)));
+            let owner = if self.detached { None } else { Some(inner.owner_id().await?) };
+            inner.writer.submit(Box::new(start.created(owner, inner.now_ms(), done)));
         } else {
             inner.owner_id().await?;
             inner.send(inner.shard_of(&id), Msg::Start(Box::new(start), reply));
         }
         match answer.await.map_err(|_| HostError::ShuttingDown)?? {
             Started::New { key, .. } if in_queue && !self.detached => {
-                let row = inner.read(|reader| reader.run(key))?;
-                if let Some(row) = row {
-                    inner.take(row, false).await?;
+                // Its turn may come at once, or be somebody's by now who goes on with whatever may move.
+                if let Some(row) = inner.read(|reader| reader.run(key))?
+                    && let Err(error) = inner.take(row, false).await
+                    && !matches!(error, HostError::Owned { .. })
+                {
+                    return Err(error);
                 }
                 Ok(Run { inner, key, id })
             }

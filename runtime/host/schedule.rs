@@ -171,14 +171,14 @@ impl<'a> NewSchedule<'a> {
         let plan = self.plan.map_err(|why| value("the input".to_owned(), &why))?;
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if !(1..=100).contains(&self.name.len()) || !self.name.chars().all(fits) {
-            let why = "it has 1 to 100 letters, digits, `-`, `_` and `.`, for it begins the ids of runs";
-            return Err(value(format!("the name `{}`", self.name), why));
+            let why = format!("the name `{}` cannot be a schedule's, for it begins the ids of runs", self.name);
+            return Err(HostError::Schedule { why, help: "use 1 to 100 letters, digits, `-`, `_` and `.`".to_owned() });
         }
         if plan.overlap == Overlap::Queue && plan.queue.is_some() {
-            return Err(value(
-                "a queue".to_owned(),
-                "its runs wait for each other in one of their own (overlap: queue)",
-            ));
+            return Err(HostError::Schedule {
+                why: "its runs cannot wait in two queues: for each other, and in one that is named".to_owned(),
+                help: "leave out the queue, or use `--overlap skip` or `allow`".to_owned(),
+            });
         }
         let inner = &self.abide.inner;
         inner.limits.check("the input", plan.input.get().len())?;

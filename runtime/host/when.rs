@@ -16,8 +16,14 @@ const MOST: usize = 100;
 /// How late the latest time may be noticed and still not count as missed, in milliseconds.
 const GRACE_MS: i64 = 60_000;
 
-/// The fields of cron text.
-const FIELDS: [&str; 5] = ["minute", "hour", "day of the month", "month", "day of the week"];
+/// The fields of cron text, and what each takes.
+const FIELDS: [(&str, &str); 5] = [
+    ("minute", "0 to 59"),
+    ("hour", "0 to 23"),
+    ("day of the month", "1 to 31"),
+    ("month", "1 to 12, or JAN to DEC"),
+    ("day of the week", "0 to 7 from Sunday on, or SUN to SAT"),
+];
 const NICKNAMES: [&str; 7] = ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
 
 /// When something is due: made by [`When::cron`] or [`When::every`].
@@ -143,7 +149,11 @@ impl When {
 }
 
 fn bad(what: &str, why: &str) -> HostError {
-    HostError::Value { what: what.to_owned(), why: why.to_owned() }
+    HostError::Schedule {
+        why: format!("{what} cannot be kept: {why}"),
+        help: "write times like --cron \"0 3 * * *\" (3:00 each day), with a zone as in --tz Europe/Berlin, or like --every 15m"
+            .to_owned(),
+    }
 }
 
 /// Reads cron text; the error names the field that is wrong.
@@ -154,10 +164,7 @@ fn parse(text: &str) -> Result<Cron, String> {
     let fields: Vec<&str> = text.split_whitespace().collect();
     if !text.starts_with('@') && fields.len() != FIELDS.len() {
         let n = fields.len();
-        return Err(format!(
-            "it has {n} fields and not five: {}; as in `0 3 * * *` for 3:00 each day",
-            FIELDS.join(", ")
-        ));
+        return Err(format!("it has {n} fields and not five: {}", FIELDS.map(|(name, _)| name).join(", ")));
     }
     let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
     parser.parse(text).map_err(|error| {
@@ -165,11 +172,9 @@ fn parse(text: &str) -> Result<Cron, String> {
             let others: Vec<&str> = (0..FIELDS.len()).map(|other| if other == i { field } else { "*" }).collect();
             parser.parse(&others.join(" ")).err()
         };
-        let wrong = fields
-            .iter()
-            .zip(FIELDS)
-            .enumerate()
-            .find_map(|(i, (field, name))| Some(format!("the {name} `{field}`: {}", words(&alone(i, field)?))));
+        let wrong = fields.iter().zip(FIELDS).enumerate().find_map(|(i, (field, (name, takes)))| {
+            Some(format!("the {name} `{field}`: {}; it takes {takes}", words(&alone(i, field)?)))
+        });
         wrong.unwrap_or_else(|| words(&error))
     })
 }

@@ -101,7 +101,15 @@ impl Job for StartRun {
                 "INSERT INTO heads (run, base, head, epoch, owner, status, waiting_for, until_ms, updated_ms)
                  VALUES (?1, ?2, ?2, 1, ?3, ?4, ?5, ?6, ?7)",
             )?
-            .execute(params![key, head, self.owner, self.status, self.waiting_for, self.until_ms, self.now_ms])?;
+            .execute(params![
+                key,
+                head,
+                self.owner.filter(|_| self.queue.is_none()),
+                self.status,
+                self.waiting_for,
+                self.until_ms,
+                self.now_ms
+            ])?;
         if self.note.is_some() || self.error.is_some() {
             let (error, help) = self.error.clone().unzip();
             tx.conn
@@ -110,6 +118,9 @@ impl Job for StartRun {
         }
         if let Some(queue) = &self.queue {
             queue.enter(tx, key)?;
+            // Whoever starts it has it, if its turn is now.
+            let sql = "UPDATE heads SET owner = ?2 WHERE run = ?1 AND waiting_for IS NULL";
+            tx.conn.prepare_cached(sql)?.execute(params![key, self.owner])?;
         }
         let dealt = self.dealings.apply(tx, key, self.owner.unwrap_or(0), false)?;
         self.started = Some(Started::New { key, head, dealt });

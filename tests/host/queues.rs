@@ -135,6 +135,28 @@ async fn a_queue_is_one_over_all_processes_of_a_file() {
     theirs.shutdown().await;
 }
 
+/// One that goes on with whatever may move takes up those whose turn comes while nobody has them, and is in no starter's way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_starts_a_run_has_it_if_its_turn_is_now_and_somebody_has_it_in_any_case() {
+    let (rig, begun) = (Rig::new(), Begun::default());
+    let ours = holder(rig.open().recover(false), &begun).start().await.unwrap();
+    let theirs = holder(rig.open(), &begun).start().await.unwrap();
+    let queue = Queue::new("q", 5);
+    let mut runs = Vec::new();
+    for n in 0..15 {
+        let run = ours.run("hold", &format!("r{n}")).id(format!("r{n}")).queue(queue.clone()).await.unwrap();
+        run.signal("go", "on").await.unwrap();
+        runs.push(run);
+    }
+    for run in &runs {
+        assert_eq!(within(run.result::<String>()).await.unwrap(), "on");
+    }
+    let epochs: Vec<i64> = runs.iter().map(|run| run.inspect().unwrap().epoch).collect();
+    assert_eq!(epochs.first(), Some(&1), "nobody took it from whoever started it: {epochs:?}");
+    ours.shutdown().await;
+    theirs.shutdown().await;
+}
+
 const RUNS: usize = 6;
 const PLACES: usize = 2;
 
@@ -152,7 +174,7 @@ fn booked(open: Builder, folder: &Path) -> Builder {
                     async move { written.map_err(|error| terminal(error.to_string())) }
                 };
                 ctx.step("write", format!("{word}{name}\n"), write).await?;
-                ctx.sleep(Duration::from_millis(3)).await?;
+                ctx.sleep(Duration::from_millis(20)).await?;
             }
             Ok::<_, Error>(())
         }
