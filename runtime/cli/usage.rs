@@ -72,7 +72,8 @@ fn branch(tree: &CallTree, depth: usize, rows: &mut Vec<(String, Spending)>) {
         cost_usd: tree.cost_usd,
         ..Spending::default()
     };
-    rows.push((format!("{}{}", "  ".repeat(depth), tree.name), row));
+    // A table does not keep spaces at the start of a cell.
+    rows.push((format!("{}{}", "| ".repeat(depth), tree.name), row));
     tree.children.iter().for_each(|child| branch(child, depth + 1, rows));
 }
 

@@ -140,8 +140,8 @@ fn each_call_is_told_in_the_tree_of_its_workflows_and_agents_with_its_cost() {
     let whole = usage["spending"].as_array().unwrap().iter().find(|row| row["spender"].is_null()).unwrap();
     assert!((whole["cost_usd"].as_f64().unwrap() - 0.009).abs() < 1e-9, "the same as the budget counts: {whole}");
     let text = project.abide(&["usage", "r", "--calls"]).is(0).stdout;
-    let line = |name: &str| text.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
-    assert!(line("draft").contains("0.0060") && line("evaluator").contains("0.0030"), "{text}");
+    let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{text}"));
+    assert!(line("| | draft ").contains("0.0060") && line("| | | evaluator ").contains("0.0030"), "{text}");
 }
 
 #[test]
