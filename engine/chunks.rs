@@ -1,7 +1,8 @@
 //! Payloads as references to content-addressed chunks, so that a journal stays linear in what was said (DESIGN rule 12).
 //! It never looks at what a payload means: long strings, objects and growing arrays are found in its JSON text alone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,9 @@ pub const MOST_VALUE: usize = 256 << 20;
 
 /// The most parts of one value.
 const MOST_PARTS: usize = 1 << 20;
+
+/// Arrays that are expected to grow: the messages and the tools of two conversations side by side.
+const GROWING: usize = 4;
 
 /// A JSON value in a journal: inline, or pieced together from text and numbered chunks.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -56,6 +60,8 @@ pub struct ChunkTable {
     index: HashMap<[u8; 16], u32>,
     indexed: usize,
     fresh: usize,
+    /// The beginnings of arrays that were seen last, with their hashes: the next request repeats one of them.
+    grown: VecDeque<(u32, [u8; 16])>,
 }
 
 /// Why a payload cannot be put together.
@@ -116,32 +122,73 @@ impl ChunkTable {
         }
     }
 
-    // A stack of its own instead of recursion: prefixes nest as deep as a conversation is long. A chunk refers
-    // only to chunks before it, so a damaged journal cannot send it in circles.
     fn text(&self, parts: &[Part]) -> Result<String, ChunkError> {
         let mut out = String::new();
+        let whole = self.pieces(parts, |piece| {
+            out.push_str(piece);
+            if out.len() > MOST_VALUE { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        if whole { Ok(out) } else { Err(ChunkError::TooLarge) }
+    }
+
+    // A stack of its own instead of recursion: prefixes nest as deep as a conversation is long. A chunk refers
+    // only to chunks before it, so a damaged journal cannot send it in circles.
+    /// The text behind these parts, piece by piece. False if `each` broke it off.
+    fn pieces(&self, parts: &[Part], mut each: impl FnMut(&str) -> ControlFlow<()>) -> Result<bool, ChunkError> {
         let mut stack = vec![(parts.iter(), u32::MAX)];
         let mut seen = 0;
         while let Some((iter, below)) = stack.last_mut() {
             seen += 1;
-            if out.len() > MOST_VALUE || seen > MOST_PARTS {
+            if seen > MOST_PARTS {
                 return Err(ChunkError::TooLarge);
             }
-            match iter.next() {
+            let piece = match iter.next() {
                 None => {
                     stack.pop();
+                    continue;
                 }
-                Some(Part::Text(text)) => out.push_str(text),
+                Some(Part::Text(text)) => text.as_str(),
                 Some(Part::Chunk(n)) => {
                     let known = if n < below { self.bodies.get(*n as usize) } else { None };
                     match known.ok_or(ChunkError::Missing(*n))? {
-                        Chunk::Literal(literal) => out.push_str(literal.get()),
-                        Chunk::Prefix(_, inner) => stack.push((inner.iter(), *n)),
+                        Chunk::Literal(literal) => literal.get(),
+                        Chunk::Prefix(_, inner) => {
+                            stack.push((inner.iter(), *n));
+                            continue;
+                        }
                     }
                 }
+            };
+            if each(piece).is_break() {
+                return Ok(false);
             }
         }
-        Ok(out)
+        Ok(true)
+    }
+
+    /// Of the arrays that were seen last, the one that this text begins with: its length, its chunk and its hash.
+    pub(crate) fn grown(&self, text: &str) -> Option<(usize, u32, [u8; 16])> {
+        let begins = |number: u32| {
+            let mut rest = text;
+            let whole = self.pieces(&[Part::Chunk(number)], |piece| match rest.strip_prefix(piece) {
+                Some(after) => {
+                    rest = after;
+                    ControlFlow::Continue(())
+                }
+                None => ControlFlow::Break(()),
+            });
+            matches!(whole, Ok(true)).then(|| text.len() - rest.len())
+        };
+        self.grown.iter().rev().find_map(|(number, hash)| Some((begins(*number)?, *number, *hash)))
+    }
+
+    /// Notes the beginning of an array as one that is likely to go on.
+    pub(crate) fn note_grown(&mut self, number: u32, hash: [u8; 16]) {
+        self.grown.retain(|(known, _)| *known != number);
+        if self.grown.len() == GROWING {
+            self.grown.pop_front();
+        }
+        self.grown.push_back((number, hash));
     }
 
     // Only a run that goes live needs the index, so replay does not pay for it.

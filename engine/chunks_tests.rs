@@ -135,3 +135,43 @@ fn chunks_that_double_each_other_are_refused() {
         assert_eq!(table.decode(&Payload::Parts(vec![Part::Chunk(50)])).map(drop), Err(ChunkError::TooLarge));
     }
 }
+
+#[test]
+fn what_is_compared_with_the_last_request_and_what_is_hashed_anew_are_split_alike() {
+    // Numbers, short and long elements, elements that begin like known ones, arrays side by side, and arrays that shrink again.
+    let element = |i: u64| match i % 5 {
+        0 => json!(i),
+        1 => json!({"role": "user", "content": format!("{i} {}", "x".repeat(300))}),
+        2 => json!([i, "]\\\"[".repeat(40), {}]),
+        3 => json!("é".repeat(i as usize % 9)),
+        _ => message(i as usize),
+    };
+    let (mut live, mut bodies) = (ChunkTable::default(), Vec::new());
+    let mut seed = 7_u64;
+    let mut dice = move |sides: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % sides
+    };
+    let mut arrays = vec![Vec::new(); 6];
+    for round in 0..400 {
+        let which = dice(6) as usize;
+        match dice(8) {
+            0 => {
+                let half = arrays[which].len() / 2;
+                arrays[which].truncate(half);
+            }
+            1 => arrays[which] = arrays[dice(6) as usize].clone(),
+            2 => arrays[which].push(json!(dice(300))),
+            _ => arrays[which].push(element(dice(60))),
+        }
+        let value =
+            raw(&json!({"model": "m", "messages": arrays[which], "tools": arrays[dice(6) as usize], "n": round}));
+        let mut anew = ChunkTable::default();
+        anew.learn(bodies.clone());
+        let (payload, other) = (live.encode(value.clone()), anew.encode(value.clone()));
+        let text = |payload: &Payload| serde_json::to_string(payload).unwrap();
+        assert_eq!(text(&payload), text(&other), "round {round}");
+        assert_eq!(live.decode(&payload).unwrap().get(), value.get(), "round {round}");
+        bodies.extend(live.take_fresh());
+    }
+}

@@ -1,6 +1,8 @@
 //! Splits JSON text into parts: long strings, objects of a few hundred bytes and the known beginnings of arrays become chunks. It never changes a
 //! byte.
 
+use memchr::memchr2;
+
 use crate::chunks::{Chunk, ChunkTable, Part, literal_hash};
 use crate::hex;
 
@@ -66,11 +68,11 @@ impl Splitter<'_> {
                     at = end;
                 }
                 b'[' if depth < DEPTH => {
-                    let end = end_of_value(self.text.as_bytes(), at);
-                    if is_long_array(self.text, at, end) {
-                        self.array(at, end, depth);
+                    let array = self.scan(at);
+                    if is_long_array(self.text, at, array.end) {
+                        self.array(at, &array, depth);
                     }
-                    at = end;
+                    at = array.end;
                 }
                 b'{' if at != self.frame => match end_of_chunk(self.text, at) {
                     Some(end) => {
@@ -111,27 +113,44 @@ impl Splitter<'_> {
         }
     }
 
+    /// The elements of the array that starts at `at`, but for those of a beginning that has just been seen: that is compared, which is
+    /// quicker than taking it apart and hashing it.
+    fn scan(&self, at: usize) -> Array {
+        let bytes = self.text.as_bytes();
+        let grown =
+            self.table.grown(&self.text[at + 1..]).map(|(length, number, hash)| (at + 1 + length, number, hash));
+        // An element that goes on is another one.
+        let known = grown.filter(|(end, ..)| matches!(bytes.get(*end), Some(b',' | b']')));
+        let (ends, end) = match known {
+            None => ends_of_elements(bytes, at + 1),
+            Some((end, ..)) if bytes[end] == b']' => (Vec::new(), end + 1),
+            Some((end, ..)) => ends_of_elements(bytes, end + 1),
+        };
+        Array { known, ends, end }
+    }
+
     /// The longest beginning of the array that is already a chunk, then the rest; both together become a new chunk.
-    fn array(&mut self, from: usize, to: usize, depth: usize) {
-        let ends = ends_of_elements(self.text.as_bytes(), from + 1, to - 1);
-        let mut hash = [0_u8; 16];
-        let mut known = None;
-        let mut start = from + 1;
-        for (i, end) in ends.iter().enumerate() {
+    fn array(&mut self, from: usize, array: &Array, depth: usize) {
+        let to = array.end;
+        let mut hash = array.known.map_or([0_u8; 16], |(.., hash)| hash);
+        let mut known = array.known.map(|(end, number, _)| (end, number));
+        let mut start = known.map_or(from + 1, |(end, _)| end + 1);
+        for end in &array.ends {
             hash = prefix_hash(&hash, &self.text[start..*end]);
             if let Some(number) = self.table.find(&hash) {
-                known = Some((i, *end, number));
+                known = Some((*end, number));
             }
             start = end + 1;
         }
-        if let Some((i, end, number)) = known
-            && i + 1 == ends.len()
+        if let Some((end, number)) = known
+            && end + 1 == to
         {
+            self.table.note_grown(number, hash);
             self.put_chunk(from + 1, end, number);
             return;
         }
         // One element says nothing of what grows, and the chunk of a beginning has its price.
-        if ends.len() == 1 {
+        if known.is_none() && array.ends.len() == 1 {
             self.frame = from + 1;
             self.walk(from + 1, to - 1, depth + 1);
             return;
@@ -139,17 +158,28 @@ impl Splitter<'_> {
         self.has_grown |= known.is_some();
         let outer = std::mem::take(&mut self.parts);
         let outer_from = std::mem::replace(&mut self.text_from, from + 1);
-        if let Some((_, end, number)) = known {
+        if let Some((end, number)) = known {
             self.put_chunk(from + 1, end, number);
         }
-        let rest = known.map_or(from + 1, |(_, end, _)| end);
+        let rest = known.map_or(from + 1, |(end, _)| end);
         self.walk(rest, to - 1, depth + 1);
         self.flush(to - 1);
         let inner = std::mem::replace(&mut self.parts, outer);
         self.text_from = outer_from;
         let number = self.table.add(hash, Chunk::Prefix(hex::encode(&hash), inner));
+        self.table.note_grown(number, hash);
         self.put_chunk(from + 1, to - 1, number);
     }
+}
+
+/// Where the parts of an array are.
+struct Array {
+    /// A beginning that is known: where it ends, its chunk and its hash.
+    known: Option<(usize, u32, [u8; 16])>,
+    /// The ends of the elements behind that.
+    ends: Vec<usize>,
+    /// The position behind the array.
+    end: usize,
 }
 
 fn prefix_hash(before: &[u8; 16], element: &str) -> [u8; 16] {
@@ -163,11 +193,10 @@ fn prefix_hash(before: &[u8; 16], element: &str) -> [u8; 16] {
 /// The position behind the string literal that starts at `at`.
 fn end_of_string(bytes: &[u8], at: usize) -> usize {
     let mut i = at + 1;
-    while i < bytes.len() {
-        match bytes[i] {
-            b'\\' => i += 2,
-            b'"' => return i + 1,
-            _ => i += 1,
+    while let Some(next) = bytes.get(i..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        match bytes[i + next] {
+            b'"' => return i + next + 1,
+            _ => i += next + 2,
         }
     }
     bytes.len()
@@ -190,8 +219,8 @@ fn end_of_chunk(text: &str, at: usize) -> Option<usize> {
             }
             // A list in it is known by itself.
             b'[' => {
-                let end = end_of_value(near, i);
-                if is_long_array(text, i, end) && ends_of_elements(near, i + 1, end - 1).len() > 1 {
+                let (ends, end) = ends_of_elements(near, i + 1);
+                if is_long_array(text, i, end) && ends.len() > 1 {
                     return None;
                 }
             }
@@ -238,10 +267,10 @@ fn end_of_value(bytes: &[u8], at: usize) -> usize {
     bytes.len()
 }
 
-/// The end of each element between the brackets of an array.
-fn ends_of_elements(bytes: &[u8], from: usize, to: usize) -> Vec<usize> {
+/// The end of each element of an array, from the start of one on, and the position behind its bracket.
+fn ends_of_elements(bytes: &[u8], from: usize) -> (Vec<usize>, usize) {
     let (mut ends, mut i) = (Vec::new(), from);
-    while i < to {
+    while i < bytes.len() {
         match bytes[i] {
             b'"' => i = end_of_string(bytes, i),
             b'[' | b'{' => i = end_of_value(bytes, i),
@@ -249,11 +278,14 @@ fn ends_of_elements(bytes: &[u8], from: usize, to: usize) -> Vec<usize> {
                 ends.push(i);
                 i += 1;
             }
+            b']' => {
+                if i > from {
+                    ends.push(i);
+                }
+                return (ends, i + 1);
+            }
             _ => i += 1,
         }
     }
-    if from < to {
-        ends.push(to);
-    }
-    ends
+    (ends, bytes.len())
 }

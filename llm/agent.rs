@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::agent_loop::converse;
+use crate::agent_manner::Written;
 use crate::ask_person::AskPerson;
 use crate::charge::Limit;
 use crate::function::ToolFunction;
@@ -100,6 +101,15 @@ pub struct Agent {
     /// Are its instructions a template over its input?
     #[serde(default, skip_serializing_if = "is_false")]
     pub template: bool,
+    /// What writes instructions of its own for each input.
+    #[serde(skip)]
+    pub(crate) written: Written,
+    /// The sampling temperature, in the place of its model's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// Where its model stops, in the place of what the model's entry says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<String>,
     /// The skills that it may load.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skills: Vec<Arc<Skill>>,
@@ -184,6 +194,9 @@ impl Agent {
             priority: 0,
             tool_choice: ToolChoice::Auto,
             template: false,
+            written: Written::default(),
+            temperature: None,
+            stop: Vec::new(),
             skills: Vec::new(),
             memory: None,
             ask_person: None,
@@ -191,6 +204,11 @@ impl Agent {
             hooks: Hooks::default(),
             resources: Vec::new(),
         }
+    }
+
+    /// The scope of its steps: its name without what would break their ids.
+    pub fn scope(&self) -> String {
+        scope_name(&self.name)
     }
 
     /// What it is good for, in a sentence: planners and routers choose by it.

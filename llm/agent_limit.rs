@@ -81,6 +81,7 @@ mod tests {
             policy: Policy::Allow,
             timeout_s: 60,
             max_timeout_s: None,
+            attempts: None,
             hash: String::new(),
             reconcile: None,
         };

@@ -10,7 +10,7 @@ use crate::agent::{Agent, AgentHost, Answer, Approval};
 use crate::agent_exit::{Exits, Talked};
 use crate::agent_filter::ToolFilter;
 use crate::agent_limit::CallLimit;
-use crate::agent_move::{Move, Plan, answer_text, conclude, decide};
+use crate::agent_move::{Move, Plan, answer_text, conclude, decide, tool_named};
 use crate::agent_rounds::Calling;
 use crate::agent_start;
 use crate::agent_text::{Sessions, Told, foreign};
@@ -64,7 +64,7 @@ pub(crate) async fn talk(agent: &Agent, ctx: &Ctx, begin: Begin<'_>, exits: &Exi
     let filter = ToolFilter::new(agent.allow.as_deref(), &agent.deny)
         .map_err(|error| terminal(format!("agent `{}`: {error}", agent.name)))?;
     let talk = Conversation { ctx, agent, host: host(agent, ctx)?, own: OwnTools::of(agent) };
-    let mut models = Models::new(model(agent)?, talk.host.clone(), ctx);
+    let mut models = Models::new(&agent.in_its_manner(model(agent)?), talk.host.clone(), ctx);
     let tools = talk.own.before(filter.choose(talk.discover().await?))?;
     let remembered = if begin.recalls { memory::recall(ctx, agent).await? } else { Vec::new() };
     let turns = match begin.first {
@@ -90,7 +90,7 @@ pub(crate) async fn talk(agent: &Agent, ctx: &Ctx, begin: Begin<'_>, exits: &Exi
         spent.usage += reply.usage;
         spent.nano_usd = spent.nano_usd.saturating_add(talk.cost(&model, &reply));
         if let Some(output) = &expected
-            && is_answer(&reply, output, &tools, exits)
+            && is_answer(&reply, output, exits, |name| tool_named(&tools, &agent.servers, name).is_some())
         {
             match structured::read(&reply, output) {
                 Ok(value) => {
@@ -111,7 +111,7 @@ pub(crate) async fn talk(agent: &Agent, ctx: &Ctx, begin: Begin<'_>, exits: &Exi
             prompt.turns.push(reply.into_turn(&model));
             continue;
         }
-        match decide(&reply, &tools, last) {
+        match decide(&reply, &tools, &agent.servers, exits, last) {
             Move::End => {
                 let text = answer_text(agent, &reply, spent.turns)?;
                 let answer = Answer { text, stop: reply.stop.clone(), ..spent };
@@ -152,10 +152,9 @@ fn model(agent: &Agent) -> Result<&ModelConfig> {
 }
 
 /// Is this to be the answer? A call of a tool that the agent has comes before it.
-fn is_answer(reply: &Reply, output: &Output, tools: &[ToolSpec], exits: &Exits) -> bool {
+fn is_answer(reply: &Reply, output: &Output, exits: &Exits, is_tool: impl Fn(&str) -> bool) -> bool {
     let gives_it = reply.tool_calls.iter().any(|call| call.name == output.name);
-    let calls =
-        reply.tool_calls.iter().any(|call| exits.has(&call.name) || tools.iter().any(|tool| tool.name == call.name));
+    let calls = reply.tool_calls.iter().any(|call| exits.has(&call.name) || is_tool(&call.name));
     gives_it || !calls
 }
 

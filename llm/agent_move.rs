@@ -4,6 +4,7 @@
 use abide_engine::{Error, terminal};
 
 use crate::agent::Agent;
+use crate::agent_exit::Exits;
 use crate::tools::{Policy, ToolCall, ToolSpec};
 use crate::wire::{CallRequest, Prompt, Reply, Stop, ToolChoice};
 
@@ -37,12 +38,20 @@ pub(crate) fn conclude(prompt: &mut Prompt, has_spoken: bool) {
     }
 }
 
-/// Decides what follows `reply`; `last` says that the model has no further turn.
-pub(crate) fn decide<'t>(reply: &Reply, tools: &'t [ToolSpec], last: bool) -> Move<'t> {
+/// Decides what follows `reply`; `last` says that the model has no further turn. Calls of `exits` are not for tools;
+/// `servers` are the agent's, in their order.
+pub(crate) fn decide<'t>(
+    reply: &Reply,
+    tools: &'t [ToolSpec],
+    servers: &[String],
+    exits: &Exits,
+    last: bool,
+) -> Move<'t> {
     if last || reply.tool_calls.is_empty() || reply.stop == Stop::Refused {
         return Move::End;
     }
-    let mut plans: Vec<Plan<'_>> = reply.tool_calls.iter().map(|call| plan(call, tools)).collect();
+    let of = |call: &CallRequest| plan(call, if exits.has(&call.name) { &[] } else { tools }, servers);
+    let mut plans: Vec<Plan<'_>> = reply.tool_calls.iter().map(of).collect();
     if reply.stop == Stop::Truncated
         && let Some(cut) = plans.last_mut()
     {
@@ -53,8 +62,17 @@ pub(crate) fn decide<'t>(reply: &Reply, tools: &'t [ToolSpec], last: bool) -> Mo
     Move::Call(plans)
 }
 
-fn plan<'t>(request: &CallRequest, tools: &'t [ToolSpec]) -> Plan<'t> {
-    let Some(spec) = tools.iter().find(|spec| spec.name == request.name) else {
+/// The tool that a model means by this name: the one that was given it, else that of the first of these servers that calls one so.
+pub(crate) fn tool_named<'t>(tools: &'t [ToolSpec], servers: &[String], name: &str) -> Option<&'t ToolSpec> {
+    let bare = || {
+        let place = |spec: &&ToolSpec| servers.iter().position(|server| *server == spec.server).unwrap_or(usize::MAX);
+        tools.iter().filter(|spec| spec.tool == name).min_by_key(place)
+    };
+    tools.iter().find(|spec| spec.name == name).or_else(bare)
+}
+
+fn plan<'t>(request: &CallRequest, tools: &'t [ToolSpec], servers: &[String]) -> Plan<'t> {
+    let Some(spec) = tool_named(tools, servers, &request.name) else {
         return Plan::Tell(format!(
             "tool `{}` not found: {}",
             request.name,
@@ -111,7 +129,7 @@ mod tests {
 
     use super::*;
     use crate::model::{ModelConfig, Provider};
-    use crate::wire::Usage;
+    use crate::wire::{ToolDecl, Usage};
 
     fn spec(name: &str, policy: Policy) -> ToolSpec {
         let (server, tool) = name.split_once('_').unwrap();
@@ -125,6 +143,7 @@ mod tests {
             policy,
             timeout_s: 60,
             max_timeout_s: None,
+            attempts: None,
             hash: String::new(),
             reconcile: None,
         }
@@ -154,18 +173,41 @@ mod tests {
             ("fs_read", Ok(args.clone())),
             ("fs_write", Ok(args.clone())),
             ("fs_rm", Ok(args.clone())),
-            ("read", Ok(args.clone())),
+            ("fs_move", Ok(args.clone())),
             ("fs_read", Err("the arguments are not valid JSON".to_owned())),
         ];
-        let Move::Call(plans) = decide(&reply("", Stop::ToolUse, &calls), &tools, false) else { panic!("no calls") };
+        let Move::Call(plans) = decide(&reply("", Stop::ToolUse, &calls), &tools, &[], &Exits::default(), false) else {
+            panic!("no calls")
+        };
         for (plan, tool) in plans.iter().zip(["read", "write"]) {
             let Plan::Call(_, call) = plan else { panic!("{plan:?}") };
             let expected = ToolCall { server: "fs".into(), tool: tool.into(), arguments: args.clone() };
             assert_eq!(*call, expected);
         }
-        for (plan, part) in plans.iter().skip(2).zip(["does not allow `fs_rm`", "`read` not found", "not valid JSON"]) {
+        for (plan, part) in
+            plans.iter().skip(2).zip(["does not allow `fs_rm`", "`fs_move` not found", "not valid JSON"])
+        {
             assert!(matches!(plan, Plan::Tell(text) if text.contains(part)), "{plan:?}");
         }
+    }
+
+    #[test]
+    fn a_name_without_its_server_means_the_first_that_has_it() {
+        let tools = [spec("a_read", Policy::Allow), spec("b_read", Policy::Allow), spec("b_a_read", Policy::Allow)];
+        let named = |name: &str, servers: &[String]| tool_named(&tools, servers, name).map(|spec| spec.name.as_str());
+        assert_eq!((named("b_read", &[]), named("a_read", &[])), (Some("b_read"), Some("a_read")));
+        let servers = |order: [&str; 2]| order.map(str::to_owned);
+        assert_eq!(named("read", &servers(["a", "b"])), Some("a_read"));
+        assert_eq!(named("read", &servers(["b", "a"])), Some("b_read"), "as the agent names its servers");
+        assert_eq!(named("write", &servers(["a", "b"])), None);
+        let exits =
+            Exits::new(vec![ToolDecl { name: "read".into(), description: String::new(), input_schema: json!({}) }]);
+        let Move::Call(plans) =
+            decide(&reply("", Stop::ToolUse, &[("read", Ok(json!({})))]), &tools, &[], &exits, false)
+        else {
+            panic!("no calls")
+        };
+        assert!(matches!(plans.as_slice(), [Plan::Tell(_)]), "a handover is no tool's call: {plans:?}");
     }
 
     #[test]
@@ -181,7 +223,7 @@ mod tests {
             (Stop::Refused, &call, false, true),
         ] {
             let reply = reply("x", stop, calls);
-            assert_eq!(decide(&reply, &tools, last) == Move::End, ends, "{reply:?}");
+            assert_eq!(decide(&reply, &tools, &[], &Exits::default(), last) == Move::End, ends, "{reply:?}");
         }
     }
 
@@ -189,7 +231,10 @@ mod tests {
     fn a_call_that_was_cut_off_is_not_made() {
         let tools = [spec("fs_read", Policy::Allow)];
         let calls = [("fs_read", Ok(json!({"path": "a"}))), ("fs_read", Ok(json!({})))];
-        let Move::Call(plans) = decide(&reply("", Stop::Truncated, &calls), &tools, false) else { panic!("no calls") };
+        let Move::Call(plans) = decide(&reply("", Stop::Truncated, &calls), &tools, &[], &Exits::default(), false)
+        else {
+            panic!("no calls")
+        };
         assert!(
             matches!(plans.as_slice(), [Plan::Call(..), Plan::Tell(text)] if text.contains("cut off")),
             "{plans:?}"

@@ -121,7 +121,8 @@ impl Calling<'_> {
         };
         let timeout = Duration::from_secs(spec.max_timeout_s.unwrap_or(spec.timeout_s).max(1));
         let step = self.ctx.step(spec.name.clone(), input, run).kind(StepKind::Tool).effect(spec.effect);
-        let step = step.timeout(timeout).key(self.index);
+        let retry = spec.attempts.map_or_else(Retry::default, Retry::attempts);
+        let step = step.timeout(timeout).retry(retry).key(self.index);
         let Some(probe) = spec.reconcile.clone() else { return step.await.map(Came::read) };
         let (host, limit) = (self.host.clone(), Duration::from_secs(probe.timeout_s.max(1)));
         let ask = move |call: ToolCall, key: Arc<str>| {

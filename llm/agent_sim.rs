@@ -111,6 +111,7 @@ pub(super) fn spec(name: &str, policy: Policy) -> ToolSpec {
         policy,
         timeout_s: 60,
         max_timeout_s: None,
+        attempts: None,
         hash: "h".into(),
         reconcile: None,
     }

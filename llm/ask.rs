@@ -8,6 +8,7 @@ use abide_engine::{
     terminal,
 };
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use tracing::Instrument as _;
 
 use crate::agent::{Agent, AgentHost};
@@ -67,11 +68,15 @@ impl Models {
             let model = self.current()?;
             let last = self.at + 1 >= self.all.len();
             prompt.temperature = model.temperature;
+            prompt.stop.clone_from(&model.stop);
             // A budget holds only over an answer that has an end.
             let bounded = !(agent.budget.is_none() && agent.run_budget.is_none());
             prompt.max_tokens = model.max_tokens.or_else(|| bounded.then_some(OUTPUT));
-            beside += self.make_room(ctx, agent, &model, prompt, last).await?;
-            let body = wire::request(&model, prompt)?;
+            let mut body = wire::request(&model, prompt)?;
+            if let Some(usage) = self.make_room(ctx, agent, (&model, last), prompt, &body).await? {
+                beside += usage;
+                body = wire::request(&model, prompt)?;
+            }
             let (bytes, input) = input_tokens(&body, self.shown);
             let question = Question { name: "llm", model: &model, input, last };
             match self.step(ctx, agent, &question, body).await {
@@ -94,7 +99,7 @@ impl Models {
         let Question { name, model, input, last } = *question;
         let (host, asked, learn) = (self.host.clone(), model.clone(), self.learn.clone());
         let (run, spender): (Arc<str>, Arc<str>) = (ctx.run_id().into(), agent.name.as_str().into());
-        let call = move |body: Value| {
+        let call = move |body: Arc<RawValue>| {
             let (run, spender) = (run.clone(), spender.clone());
             let (host, model, learn) = (host.clone(), asked.clone(), learn.clone());
             let (key, teller) = (step_key().unwrap_or_default(), step_teller());
@@ -113,9 +118,15 @@ impl Models {
             }
         };
         let output = body_limit(&body).unwrap_or_else(|| u64::from(OUTPUT));
+        // Written once, for the journal and for every attempt.
+        let body: Arc<RawValue> = to_raw_value(&body).map_err(terminal)?.into();
         let vars = self.host.vars.as_ref();
         let admission = admission(&Payer::agent(agent), model, vars, (input, output), of_reply, now_ms(ctx));
-        let retry = if last { Retry::forever() } else { Retry::attempts(ATTEMPTS) };
+        let retry = match (model.attempts, last) {
+            (Some(attempts), _) => Retry::attempts(attempts),
+            (None, true) => Retry::forever(),
+            (None, false) => Retry::attempts(ATTEMPTS),
+        };
         let step = ctx.step(name, body, call).kind(StepKind::Llm).effect(Effect::Idempotent);
         step.retry(retry).admission(admission).await
     }

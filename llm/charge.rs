@@ -156,8 +156,7 @@ pub(crate) fn cost(
     served: Option<&str>,
     now_ms: i64,
 ) -> Option<u64> {
-    let url = expand(model.base_url_template(), vars).unwrap_or_default();
-    Priced { own: model.price, model: model.model.clone(), url }.nano_usd(usage, served, now_ms)
+    model.nano_usd_at(usage, served, now_ms, vars)
 }
 
 /// What a call asks for that uses at most so many tokens; `read` tells what its answer says.

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use abide_engine::{Ctx, Result, terminal};
+use serde_json::Value;
 
 use crate::agent::Agent;
 use crate::ask::{Models, Question};
@@ -83,28 +84,29 @@ impl Context {
 }
 
 impl Models {
-    /// Puts a summary in the place of old turns if the request is about to fill the model's window. What that has used.
+    /// Puts a summary in the place of old turns if the request, which is `body`, is about to fill the model's window; `last`: there is nobody
+    /// else to ask. What that has used, if it was done.
     pub(crate) async fn make_room(
         &mut self,
         ctx: &Ctx,
         agent: &Agent,
-        model: &Arc<ModelConfig>,
+        (model, last): (&Arc<ModelConfig>, bool),
         prompt: &mut Prompt,
-        last: bool,
-    ) -> Result<Usage> {
+        body: &Value,
+    ) -> Result<Option<Usage>> {
         self.context.note(prompt);
-        let Some(window) = model.context_tokens.filter(|_| !self.context.gave_up) else { return Ok(Usage::default()) };
-        let likely = likely_tokens(&wire::request(model, prompt)?, self.shown);
+        let Some(window) = model.context_tokens.filter(|_| !self.context.gave_up) else { return Ok(None) };
+        let likely = likely_tokens(body, self.shown);
         // Three bytes a token, as they are estimated.
         let most_bytes = (window / 100).saturating_mul(KEPT * 3);
         let is_tight = likely > window.saturating_mul(FULL) / 100;
         let Some(cut) = is_tight.then(|| self.context.cut(&prompt.turns, most_bytes)).flatten() else {
-            return Ok(Usage::default());
+            return Ok(None);
         };
         // The same words as in the last request, so that neither the journal nor the provider has to take them in again.
         let mut turns: Vec<Turn> = prompt.turns.iter().take(cut).cloned().collect();
         turns.push(SUMMARIZE.into());
-        let ask = Prompt { turns, tool_choice: ToolChoice::None, output: None, ..prompt.clone() };
+        let ask = Prompt { turns, tool_choice: ToolChoice::None, output: None, stop: Vec::new(), ..prompt.clone() };
         let body = wire::request(model, &ask)?;
         let (_, input) = input_tokens(&body, self.shown);
         let question = Question { name: "summary", model, input, last };
@@ -114,7 +116,7 @@ impl Models {
             // Without it the request is made as it is: whoever answers says best what is wrong.
             Err(_) => {
                 self.context.gave_up = last;
-                return Ok(Usage::default());
+                return Ok(None);
             }
         };
         let summary = reply.text.trim();
@@ -124,7 +126,7 @@ impl Models {
             self.context.replaced(&mut prompt.turns, cut, summary);
             self.shown = crate::charge::Shown::default();
         }
-        Ok(reply.usage)
+        Ok(Some(reply.usage))
     }
 }
 
@@ -134,7 +136,7 @@ fn long(turn: &Turn) -> u64 {
         let part = |part: &Part| match part {
             Part::Text(text) => text.len() as u64,
             Part::Image { source: Source::Base64(data), .. } | Part::Document { source: Source::Base64(data), .. } => {
-                weight(&serde_json::Value::String(data.clone()))
+                weight(&Value::String(data.clone()))
             }
             Part::Image { .. } | Part::Document { .. } => 0,
         };

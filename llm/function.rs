@@ -104,6 +104,7 @@ impl ToolFunction {
             policy: Policy::Allow,
             timeout_s: 0,
             max_timeout_s: None,
+            attempts: None,
             hash: String::new(),
             reconcile: None,
             name,

@@ -4,8 +4,10 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use abide_engine::{Error, ErrorKind, in_doubt, step_may_leave};
+use abide_engine::{Error, ErrorKind, in_doubt, step_may_leave, terminal};
 use reqwest::Response;
+use reqwest::header::CONTENT_TYPE;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use crate::body::{Body, Source};
@@ -60,7 +62,7 @@ impl Client {
         Self { reply_bytes: most, ..self }
     }
 
-    /// Makes one attempt to call `model` with `body` (made by [`wire::request`]) and returns the answer's body, checked to
+    /// Makes one attempt to call `model` with `body` (the JSON text of what [`wire::request`] made) and returns the answer's body, checked to
     /// be a reply that [`wire::parse`] can read. A stream comes back as the body that the same call without streaming has.
     ///
     /// Body and answer are in the written form of [`Redactor`]: known secrets are put in on the way out and hidden on the
@@ -68,7 +70,7 @@ impl Client {
     /// lost connection, a stream that broke off or fell silent, an answer that is no reply or an empty one) is
     /// [`ErrorKind::InDoubt`], for it may have been billed; a wrong address or header, or an answer that is too long, is
     /// [`ErrorKind::Environment`]; refusals are as in [`Refusal::error`].
-    pub async fn call(&self, model: &ModelConfig, body: &Value, options: CallOptions<'_>) -> Result<Value, Error> {
+    pub async fn call(&self, model: &ModelConfig, body: &RawValue, options: CallOptions<'_>) -> Result<Value, Error> {
         let endpoint = Endpoint::Answer { stream: model.streams() };
         let provider = model.provider;
         let check = |answer: &Value| wire::parse(provider, answer).map(drop).map_err(|error| no_reply(provider, error));
@@ -85,7 +87,8 @@ impl Client {
                 Err(in_doubt("the answer is no object, so it holds no embeddings"))
             }
         };
-        self.post(model, Endpoint::Embed, body, options, &check).await
+        let body = to_raw_value(body).map_err(terminal)?;
+        self.post(model, Endpoint::Embed, &body, options, &check).await
     }
 
     /// Posts `body` to an endpoint of the model's provider. `check` says what is wrong with an answer.
@@ -93,16 +96,15 @@ impl Client {
         &self,
         model: &ModelConfig,
         endpoint: Endpoint,
-        body: &Value,
+        body: &RawValue,
         options: CallOptions<'_>,
         check: &(dyn Fn(&Value) -> Result<(), Error> + Send + Sync),
     ) -> Result<Value, Error> {
         // First, so that no error can show what it knows.
         model.teach(options.vars, options.redactor);
-        let mut sent = body.clone();
-        options.redactor.restore_value(&mut sent);
+        let sent = options.redactor.restore_json(body.get()).map_err(terminal)?.into_owned();
         let answer = async {
-            let mut answer = self.attempt(model, endpoint, &sent, options).await?;
+            let mut answer = self.attempt(model, endpoint, sent, options).await?;
             // Hidden before anything is quoted: half of a secret would not be known again.
             options.redactor.hide_value(&mut answer);
             check(&answer)?;
@@ -115,7 +117,7 @@ impl Client {
         &self,
         model: &ModelConfig,
         endpoint: Endpoint,
-        body: &Value,
+        body: String,
         options: CallOptions<'_>,
     ) -> Result<Value, Error> {
         let target = Target::of(model, endpoint, options.key, options.vars)?;
@@ -123,7 +125,12 @@ impl Client {
         let Target { url, host, headers } = target;
         let timeout_s = model.timeout_s();
         tracing::debug!(%host, model = model.model, "calling a model");
-        let request = http.post(url).headers(headers).json(body).timeout(Duration::from_secs(timeout_s));
+        let request = http
+            .post(url)
+            .header(CONTENT_TYPE, "application/json")
+            .headers(headers)
+            .body(body)
+            .timeout(Duration::from_secs(timeout_s));
         // The last moment: from here on nothing waits in this process.
         step_may_leave()?;
         let response = request.send().await.map_err(|error| unsent_or_lost(error, &host, timeout_s))?;

@@ -118,7 +118,7 @@ async fn call(client: Client, model: &ModelConfig) -> Outcome {
     let seen = |seen: &Seen| heard.lock().unwrap().push(*seen);
     let redactor = Redactor::default();
     let options = CallOptions::new("k", &Keys, &redactor).on(&on).seen(&seen);
-    let answer = client.call(model, &json!({"stream": true}), options).await;
+    let answer = client.call(model, &to_raw_value(&json!({"stream": true})).unwrap(), options).await;
     Outcome { answer, shown: shown.into_inner().unwrap(), seen: heard.into_inner().unwrap() }
 }
 

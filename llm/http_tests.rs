@@ -67,7 +67,9 @@ fn model(base_url: &str) -> ModelConfig {
 
 async fn call(model: &ModelConfig) -> Result<Value, Error> {
     let (vars, redactor) = (vars(), Redactor::default());
-    Client::default().call(model, &json!({"model": "m"}), CallOptions::new("step-1", &vars, &redactor)).await
+    Client::default()
+        .call(model, &to_raw_value(&json!({"model": "m"})).unwrap(), CallOptions::new("step-1", &vars, &redactor))
+        .await
 }
 
 async fn call_answered(answer: String) -> Error {
@@ -121,7 +123,7 @@ async fn secrets_go_out_and_do_not_come_back() {
     let redactor = Redactor::default();
     let vars = vars();
     let options = CallOptions::new("s", &vars, &redactor);
-    let answer = Client::default().call(&model(&url), &body, options).await.unwrap();
+    let answer = Client::default().call(&model(&url), &to_raw_value(&body).unwrap(), options).await.unwrap();
     assert_eq!(answer["choices"][0]["message"]["content"], "you said ${KEY}");
     assert!(asked.await.unwrap().contains("my key is sk-0123456789, not ${KEY}"));
 
@@ -259,7 +261,7 @@ async fn what_the_headers_tell_is_passed_on() {
             |seen: &Seen| heard.lock().unwrap().push((seen.status, seen.limits, seen.wait_ms, seen.may_be_billed));
         let (vars, redactor) = (vars(), Redactor::default());
         let options = CallOptions::new("k", &vars, &redactor).seen(&seen);
-        let _ = Client::default().call(&model(&url), &json!({}), options).await;
+        let _ = Client::default().call(&model(&url), &to_raw_value(&json!({})).unwrap(), options).await;
         assert_eq!(heard.into_inner().unwrap(), [expected]);
     }
 }

@@ -20,7 +20,7 @@
 //!   `context`: what is summarized before a model's window is full; `vectors`: texts to vectors as steps
 //! - `agent`: an agent as plain data and its answer; `agent_loop` turns it into steps (`ask` puts one question to a
 //!   model and its fallbacks), by the pure rules of `agent_filter`
-//!   (which tools it sees), `agent_move` (what follows a reply), `agent_rounds` (one call over several rounds; `sampling` asks a model for
+//!   (which tools it sees), `agent_manner` (how its model is asked), `agent_move` (what follows a reply), `agent_rounds` (one call over several rounds; `sampling` asks a model for
 //!   a server), `agent_start` (what is read before the first question), `agent_text` (what the model is told of a result), `agent_exit` (what
 //!   hands a conversation over) and
 //!   `reconcile` (what a tool says of a call in doubt)
@@ -34,6 +34,7 @@ mod agent_exit;
 mod agent_filter;
 mod agent_limit;
 mod agent_loop;
+mod agent_manner;
 mod agent_move;
 mod agent_rounds;
 mod agent_start;

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::address;
+use crate::charge::OUTPUT;
 use crate::price::{Price, Priced};
 use crate::redact::Redactor;
 use crate::secret::{SecretRef, Vars, expand};
@@ -91,7 +92,8 @@ pub struct ModelConfig {
     /// The key; none is sent without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key: Option<SecretRef>,
-    /// The most tokens an answer may have.
+    /// The most tokens an answer may have. Anthropic's wire insists on a number, so there [`ModelConfig::new`] sets one: 8,192, or the 4,096
+    /// that the oldest Claude models allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u32>,
     /// The most tokens that a request and its answer may have together, the model's window: a conversation that nearly fills it is
@@ -101,6 +103,13 @@ pub struct ModelConfig {
     /// The sampling temperature; the provider's default without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
+    /// The model stops before it would say one of these; `openai-responses` knows no such thing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<String>,
+    /// How often one call is made before it has failed for good; without it as often as it takes, or three times where there is a fallback.
+    /// Waiting as the provider asks uses up none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
     /// Seconds for a call from its start to the end of its answer; 600 without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<u64>,
@@ -146,17 +155,25 @@ pub struct ModelConfig {
     pub headers: BTreeMap<String, SecretRef>,
 }
 
+/// Claude 3 Opus, Sonnet and Haiku allow no longer answers (Anthropic, "Models overview").
+fn is_small(model: &str) -> bool {
+    ["claude-3-opus", "claude-3-sonnet", "claude-3-haiku"].iter().any(|name| model.contains(name))
+}
+
 impl ModelConfig {
     /// A model on this wire at the vendor's usual address, without a key.
     pub fn new(provider: Provider, model: impl Into<String>) -> Self {
+        let model = model.into();
         Self {
             provider,
             base_url: None,
-            model: model.into(),
+            max_tokens: (provider == Provider::Anthropic).then(|| if is_small(&model) { 4_096 } else { OUTPUT }),
+            model,
             api_key: None,
-            max_tokens: None,
             context_tokens: None,
             temperature: None,
+            stop: Vec::new(),
+            attempts: None,
             timeout_s: None,
             stream: Some(true),
             structured: None,
@@ -222,9 +239,14 @@ impl ModelConfig {
 
     /// What this usage costs today, in billionths of a US dollar; `None` if nobody knows.
     pub fn nano_usd(&self, usage: &Usage, vars: &dyn Vars) -> Option<u64> {
-        let url = expand(self.base_url_template(), vars).unwrap_or_default();
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
-        Priced { own: self.price, model: self.model.clone(), url }.nano_usd(usage, None, now_ms)
+        self.nano_usd_at(usage, None, now_ms, vars)
+    }
+
+    /// What it has cost at this time (Unix milliseconds) if `served` is the model that has answered, as the provider names it.
+    pub fn nano_usd_at(&self, usage: &Usage, served: Option<&str>, at_ms: i64, vars: &dyn Vars) -> Option<u64> {
+        let url = expand(self.base_url_template(), vars).unwrap_or_default();
+        Priced { own: self.price, model: self.model.clone(), url }.nano_usd(usage, served, at_ms)
     }
 
     /// The model's window in tokens as the table of `genai-prices` has it; `None` if it has none. A run that pins it is not concerned
@@ -286,6 +308,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn where_the_wire_insists_on_a_limit_there_is_one() {
+        let limit = |provider, name: &str| ModelConfig::new(provider, name).max_tokens;
+        assert_eq!(limit(Provider::Anthropic, "claude-sonnet-5-5"), Some(8_192));
+        assert_eq!(limit(Provider::Anthropic, "anthropic/claude-3-opus-20240229"), Some(4_096));
+        assert_eq!(limit(Provider::Openai, "gpt-5"), None);
+    }
 
     #[test]
     fn a_config_entry_reads_and_pins_without_values() {

@@ -116,6 +116,7 @@ pub(crate) fn own_spec(name: &str, description: &str, input_schema: Value) -> To
         policy: Policy::Allow,
         timeout_s: 0,
         max_timeout_s: None,
+        attempts: None,
         hash: String::new(),
         reconcile: None,
     }

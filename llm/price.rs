@@ -1,12 +1,23 @@
 //! What a call costs: the user's own price, or else the table of `genai-prices` by model and time. An unknown price is unknown, never
 //! invented. Pure but for that table; it never looks anything up elsewhere.
 
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use genai_prices::{Calculator, PriceRequest, UsageKey};
+use genai_prices::{Calculator, ErrorKind, PriceRequest, UsageKey};
 use serde::{Deserialize, Serialize};
 
 use crate::wire::Usage;
+
+/// Who serves a model at an address, as the table has it; `None` if it does not know. Finding out matches the address and the name with every
+/// pattern of the table, and each call asks several times.
+type Providers = HashMap<(String, String), Option<String>>;
+
+static PROVIDERS: LazyLock<Mutex<Providers>> = LazyLock::new(Mutex::default);
+
+/// More pairs of a model and an address are not remembered: they come from outside.
+const MOST_REMEMBERED: usize = 1_000;
 
 /// A price of the user's own, in US dollars for a million tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -83,8 +94,26 @@ impl Priced {
             all.insert(key, tokens as f64);
         }
         let at: SystemTime = UNIX_EPOCH + Duration::from_millis(u64::try_from(at_ms).unwrap_or(0));
-        let request = PriceRequest::new(model, &all).with_provider_api_url(&self.url).with_timestamp(at);
-        genai_prices::calculate(&request).ok().map(|price| nano(price.total_price * 1e9))
+        let request = PriceRequest::new(model, &all).with_timestamp(at);
+        let pair = (model.to_owned(), self.url.clone());
+        let remembered = PROVIDERS.lock().unwrap_or_else(PoisonError::into_inner).get(&pair).cloned();
+        let found = match &remembered {
+            Some(None) => return None,
+            Some(Some(provider)) => genai_prices::calculate(&request.with_provider_id(provider)),
+            None => genai_prices::calculate(&request.with_provider_api_url(&self.url)),
+        };
+        let provider = match &found {
+            Ok(price) => Some(price.provider_id.clone()),
+            Err(error) if matches!(error.kind(), ErrorKind::ProviderNotFound | ErrorKind::ModelNotFound) => None,
+            Err(_) => return None,
+        };
+        if remembered.is_none() {
+            let mut providers = PROVIDERS.lock().unwrap_or_else(PoisonError::into_inner);
+            if providers.len() < MOST_REMEMBERED {
+                providers.insert(pair, provider);
+            }
+        }
+        found.ok().map(|price| nano(price.total_price * 1e9))
     }
 }
 
@@ -133,8 +162,12 @@ mod tests {
             priced("http://127.0.0.1:9/v1", "gpt-5"),
             priced("https://models.example.com/v1", "claude-sonnet-4-5"),
         ] {
-            assert_eq!(unknown.nano_usd(&million, None, AT_MS), None, "{unknown:?}");
+            // The second time it is remembered.
+            for _ in 0..2 {
+                assert_eq!(unknown.nano_usd(&million, None, AT_MS), None, "{unknown:?}");
+            }
         }
+        assert_eq!(known.nano_usd(&usage(100_000, 0, 0, 0), None, AT_MS), Some(300_000_000));
         let window = known.context_tokens();
         assert!(window.is_some_and(|tokens| tokens >= 200_000), "{window:?}");
         assert_eq!(priced("http://127.0.0.1:9/v1", "gpt-5").context_tokens(), None);

@@ -122,6 +122,18 @@ impl Redactor {
         self.apply_value(Verb::Restore, value);
     }
 
+    /// [`Redactor::restore`] for every string and key in a JSON text that a serializer of ours wrote: it escapes neither a dollar nor a brace.
+    ///
+    /// Errors: it is no JSON.
+    pub(crate) fn restore_json<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, serde_json::Error> {
+        if self.known().is_none() || !text.contains("${") {
+            return Ok(Cow::Borrowed(text));
+        }
+        let mut value: Value = serde_json::from_str(text)?;
+        self.restore_value(&mut value);
+        serde_json::to_string(&value).map(Cow::Owned)
+    }
+
     /// [`Redactor::mask`] for every string and key in a JSON value.
     pub fn mask_value(&self, value: &mut Value) {
         self.apply_value(Verb::Mask, value);

@@ -29,6 +29,9 @@ fn limited(model: &ModelConfig, params: &Value) -> ModelConfig {
         (Some(own), Some(most)) => Some(own.min(most)),
         (own, most) => own.or(most),
     };
+    if let Some(stop) = params.get("stopSequences").and_then(Value::as_array) {
+        model.stop = stop.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    }
     model.temperature = params.get("temperature").and_then(Value::as_f64).or(model.temperature);
     model.fallback = model.fallback.iter().map(|fallback| limited(fallback, params)).collect();
     model

@@ -31,6 +31,10 @@ pub fn check_template(text: &str) -> std::result::Result<(), String> {
 
 /// The instructions for this input.
 pub(crate) fn filled<'a>(agent: &'a Agent, input: &Input) -> Result<Cow<'a, str>> {
+    agent.written.before(own(agent, input)?, input)
+}
+
+fn own<'a>(agent: &'a Agent, input: &Input) -> Result<Cow<'a, str>> {
     if !agent.template {
         return Ok(Cow::Borrowed(&agent.instructions));
     }

@@ -49,6 +49,9 @@ pub struct ToolSpec {
     /// Seconds after which an attempt is given up in any case; without it `timeout_s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_timeout_s: Option<u64>,
+    /// How often an attempt is made that may be repeated; five times without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
     /// BLAKE3 (hex) of the raw definition: a changed one on resume stops for approval.
     pub hash: String,
     /// The read-only tool that tells whether a call of this one in doubt has happened.

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::connection::{Connection, Failure, Patience};
 use crate::discover::Listed;
 use crate::driver::TaskHandle;
+use crate::names::typed;
 use crate::servers::{Servers, all_names};
 use crate::slot::{quote, wants_login};
 use crate::ticket::Rejection;
@@ -240,8 +241,10 @@ impl Servers {
         let (server, tool) = (&pinned.server, &pinned.tool);
         let message = format!(
             "the server `{server}` has changed its tool `{tool}` since this run was given it, so it was not called:\n{}\n  if \
-             that is well, consent to it: abide trust --changed {server} {tool} {} (a new run takes the tool as it is now)",
+             that is well, consent to it: abide trust --changed {} {} {} (a new run takes the tool as it is now)",
             changed::difference(pinned, now),
+            typed(server),
+            typed(tool),
             now.hash
         );
         Err(Error::new(ErrorKind::Park(Parked::Trust), self.pool.host.redactor.mask(&message)))

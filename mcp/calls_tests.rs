@@ -19,7 +19,15 @@ fn call(tool: &str) -> ToolCall {
 
 fn rule(timeout_s: u64, max_timeout_s: u64) -> ToolRule {
     let (timeout_s, max_timeout_s) = (Some(timeout_s), Some(max_timeout_s));
-    ToolRule { pattern: "fix_*".into(), policy: None, effect: None, timeout_s, max_timeout_s, reconcile: None }
+    ToolRule {
+        pattern: "fix_*".into(),
+        policy: None,
+        effect: None,
+        timeout_s,
+        max_timeout_s,
+        attempts: None,
+        reconcile: None,
+    }
 }
 
 /// Writes down what it is told, and says this to every question.

@@ -10,6 +10,7 @@ use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
 use crate::config::{ConfigError, ServerConfig, Transport};
 use crate::config_inputs::Inputs;
+use crate::oauth::OAuth;
 
 /// Reads the servers that `text` declares; `file` is what errors and references to literals call it.
 ///
@@ -169,7 +170,7 @@ impl Source<'_> {
             file: self.file.to_owned(),
             protocol: None,
             roots: false,
-            oauth: None,
+            oauth: reader.oauth(object)?,
         }))
     }
 }
@@ -238,6 +239,48 @@ impl ServerReader<'_, '_> {
         Ok(Transport::Http { url, headers: self.settings(object, "headers")? })
     }
 
+    /// `oauth`, as Claude Code has it, and `clientSecret` and a list of scopes besides, as others do.
+    fn oauth(&self, object: &Object<'_>) -> Result<Option<OAuth>, ConfigError> {
+        let Some(value) = field(object, "oauth").filter(|value| value.as_boolean_lit().is_none()) else {
+            return Ok(None);
+        };
+        let at = format!("{}.oauth", self.at);
+        let oauth = self.source.object(value, &at)?;
+        let inner = ServerReader { source: self.source, at: at.clone(), inputs: self.inputs };
+        let redirect_port = match field(oauth, "callbackPort") {
+            None => None,
+            Some(value) => match scalar(value).and_then(|port| port.parse().ok()).filter(|port: &u16| *port > 0) {
+                None => {
+                    let at = format!("{at}.callbackPort");
+                    return Err(self.source.wrong(value, &at, "is no port from 1 to 65535", "write it like 8080"));
+                }
+                port => port,
+            },
+        };
+        let scopes = match field(oauth, "scopes").and_then(Value::as_array) {
+            None => inner.text(oauth, "scopes")?.unwrap_or_default().split_whitespace().map(str::to_owned).collect(),
+            Some(list) => {
+                let one = |value| self.source.string(value, &format!("{at}.scopes"));
+                list.elements.iter().map(one).collect::<Result<_, _>>()?
+            }
+        };
+        let client_secret = inner.setting(oauth, "clientSecret")?;
+        let client_id = inner.text(oauth, "clientId")?;
+        if client_secret.is_some() && client_id.is_none() {
+            return Err(self.source.wrong(value, &at, "has a `clientSecret` and no `clientId`", "add the id"));
+        }
+        if field(oauth, "authServerMetadataUrl").is_some() {
+            tracing::warn!(
+                at,
+                "`authServerMetadataUrl` is not used: the authorization server is found by the server's own word"
+            );
+        }
+        // Such clients register this name of the machine.
+        let redirect_localhost = redirect_port.is_some();
+        let oauth = OAuth { client_id, client_secret, scopes, redirect_port, redirect_localhost, ..OAuth::default() };
+        Ok((oauth != OAuth::default()).then_some(oauth))
+    }
+
     fn text(&self, object: &Object<'_>, name: &str) -> Result<Option<String>, ConfigError> {
         let Some(value) = field(object, name) else { return Ok(None) };
         let at = format!("{}.{name}", self.at);
@@ -262,17 +305,23 @@ impl ServerReader<'_, '_> {
             if variable.is_empty() || variable.contains(['=', '\0']) {
                 return Err(self.source.wrong(property, &at, "is not a name that can be set", "correct the name"));
             }
-            let Some(text) = scalar(value) else {
-                return Err(self.source.wrong(value, &at, &not("a string", value), "write it in double quotes"));
-            };
-            let setting = if text.contains("${") {
-                SecretRef::Template(self.template(value, &at, &text)?)
-            } else {
-                SecretRef::File { file: self.source.file.to_owned(), key: at }
-            };
-            settings.insert(variable.to_owned(), setting);
+            settings.insert(variable.to_owned(), self.secret(value, at)?);
         }
         Ok(settings)
+    }
+
+    fn setting(&self, object: &Object<'_>, name: &str) -> Result<Option<SecretRef>, ConfigError> {
+        field(object, name).map(|value| self.secret(value, format!("{}.{name}", self.at))).transpose()
+    }
+
+    fn secret(&self, value: &Value<'_>, at: String) -> Result<SecretRef, ConfigError> {
+        let Some(text) = scalar(value) else {
+            return Err(self.source.wrong(value, &at, &not("a string", value), "write it in double quotes"));
+        };
+        if text.contains("${") {
+            return Ok(SecretRef::Template(self.template(value, &at, &text)?));
+        }
+        Ok(SecretRef::File { file: self.source.file.to_owned(), key: at })
     }
 }
 

@@ -50,6 +50,43 @@ fn claude_files_are_read_unexpanded() {
 }
 
 #[test]
+fn what_an_authorization_server_was_told_is_read_as_others_write_it() {
+    let read = |oauth: &str| {
+        let text = format!(
+            r#"{{"mcpServers": {{"far": {{"type": "http", "url": "https://far.example/mcp", "oauth": {oauth}}}}}}}"#
+        );
+        parse_servers(&text, ".mcp.json").map(|mut servers| servers.remove(0).oauth)
+    };
+    let claude = read(r#"{"clientId": "me", "callbackPort": 8080, "scopes": "a b"}"#).unwrap().unwrap();
+    let expected = OAuth {
+        client_id: Some("me".to_owned()),
+        scopes: vec!["a".to_owned(), "b".to_owned()],
+        redirect_port: Some(8080),
+        redirect_localhost: true,
+        ..OAuth::default()
+    };
+    assert_eq!(claude, expected);
+    let other =
+        read(r#"{"clientId": "${ID}", "clientSecret": "lit", "scopes": ["a"], "redirectUri": "x"}"#).unwrap().unwrap();
+    let place = SecretRef::File { file: ".mcp.json".to_owned(), key: "mcpServers.far.oauth.clientSecret".to_owned() };
+    assert_eq!((other.client_secret, other.redirect_port, other.redirect_localhost), (Some(place), None, false));
+    for nothing in ["{}", "true", "false"] {
+        assert_eq!(read(nothing).unwrap(), None, "{nothing}");
+    }
+    for (wrong, words) in [
+        ("7", "must be an object"),
+        (r#"{"callbackPort": 0}"#, "is no port"),
+        (r#"{"callbackPort": "x"}"#, "is no port"),
+        (r#"{"clientSecret": "x"}"#, "no `clientId`"),
+        (r#"{"clientId": 7}"#, "must be a string"),
+        (r#"{"scopes": [7]}"#, "must be a string"),
+    ] {
+        let error = read(wrong).unwrap_err().to_string();
+        assert!(error.contains(words) && error.contains("mcpServers.far.oauth"), "{wrong}: {error}");
+    }
+}
+
+#[test]
 fn vs_code_files_are_read_with_their_inputs() {
     let text = r#"{
         "inputs": [

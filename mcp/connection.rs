@@ -10,11 +10,12 @@ use rmcp::model::{
     CancelledNotificationParam, ClientRequest, ErrorData, GetExtensions, RequestId, RequestMetaObject, ServerResult,
 };
 use rmcp::service::{ClientServiceExt as _, Peer, PeerRequestOptions, RunningService};
-use rmcp::transport::IntoTransport;
+use rmcp::transport::Transport;
 use rmcp::{RoleClient, ServiceError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::backlog::Backlog;
 use crate::caller::Caller;
 use crate::discover::Listed;
 use crate::era::{Era, explain};
@@ -291,17 +292,16 @@ impl Connection {
     }
 }
 
-async fn open<T, E, A>(
+async fn open<T>(
     transport: T,
     era: Era,
     limits: Limits,
     caller: Caller,
 ) -> Result<RunningService<RoleClient, Caller>, (String, Option<Era>)>
 where
-    T: IntoTransport<RoleClient, E, A>,
-    E: std::error::Error + Send + Sync + 'static,
+    T: Transport<RoleClient> + 'static,
 {
-    let opening = Box::pin(caller.serve_with_lifecycle(transport, era.lifecycle()));
+    let opening = Box::pin(caller.serve_with_lifecycle(Backlog::of(transport), era.lifecycle()));
     match tokio::time::timeout(limits.start, opening).await {
         Ok(Ok(service)) => Ok(service),
         Ok(Err(error)) => Err(explain(&error)),

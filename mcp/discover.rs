@@ -12,11 +12,9 @@ use serde_json::{Value, json};
 
 use crate::connection::{Connection, Failure};
 use crate::envelope::UNREADABLE;
+use crate::pages::{LARGEST, Pages};
 use crate::policy::Hints;
 use crate::resources;
-
-/// How many pages are asked for: a server that never stops is cut off.
-const PAGES: usize = 1_000;
 
 /// One tool of a server, in its written form.
 #[derive(Debug)]
@@ -44,11 +42,11 @@ pub(crate) async fn list(
     most: usize,
     redactor: &Redactor,
 ) -> Result<Vec<Listed>, Failure> {
-    let (mut tools, mut cursor, mut seen) = (resources::tools(connection, redactor), None, BTreeSet::new());
+    let (mut tools, mut cursor, mut pages) = (resources::tools(connection, redactor), None, Pages::default());
     if !connection.may_have_tools() {
         return Ok(tools);
     }
-    for _ in 0..PAGES {
+    loop {
         let request = match cursor.take() {
             None => ListToolsRequest::default(),
             cursor => ListToolsRequest::with_param(PaginatedRequestParams::default().with_cursor(cursor)),
@@ -67,15 +65,19 @@ pub(crate) async fn list(
             );
             return Err(Failure::Refused(ErrorData::new(ErrorCode(UNREADABLE), message, None)));
         }
+        let size = serde_json::to_vec(&page).map_or(0, |bytes| bytes.len());
+        if !pages.has_room(size) {
+            let message =
+                format!("the definitions of its tools are larger than {LARGEST} bytes, the limit: start it with fewer");
+            return Err(Failure::Refused(ErrorData::new(ErrorCode(UNREADABLE), message, None)));
+        }
         let page = page.into_iter().filter(|tool| !resources::is_ours(&tool.name));
         tools.extend(page.map(|tool| listed(tool, redactor)));
-        match next {
-            Some(next) if seen.insert(next.clone()) => cursor = Some(next),
-            _ => return Ok(told_apart(tools)),
+        cursor = pages.onward(next);
+        if cursor.is_none() {
+            return Ok(told_apart(tools));
         }
     }
-    tracing::warn!(server, pages = PAGES, "the MCP server's list of tools has no end and was cut off");
-    Ok(told_apart(tools))
 }
 
 /// A server that has such a tool of its own needs none made of its resources.

@@ -196,6 +196,7 @@ impl Resolver<'_> {
             issuer: text(&declared.issuer)?,
             scopes: declared.scopes.clone(),
             redirect_port: declared.redirect_port,
+            redirect_localhost: declared.redirect_localhost,
         })
     }
 

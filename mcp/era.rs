@@ -2,8 +2,10 @@
 
 use rmcp::model::{ErrorCode, ProtocolVersion};
 use rmcp::service::{ClientInitializeError, ClientLifecycleMode};
+use rmcp::transport::streamable_http_client::StreamableHttpError;
 
 use crate::config::Protocol;
+use crate::wire::WireError;
 
 /// Which openings are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,12 +41,27 @@ impl Era {
     }
 }
 
+const ENDED: &str = "it ended before it had answered";
+
+/// The cause behind all others: those before it name the parts of this program.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |error| error.source()).last().map(ToString::to_string).unwrap_or_default()
+}
+
 /// What went wrong, and the opening that may do where both were tried.
 pub(crate) fn explain(error: &ClientInitializeError) -> (String, Option<Era>) {
     match error {
-        ClientInitializeError::ConnectionClosed(_) => ("it ended before it had answered".to_owned(), Some(Era::Legacy)),
+        ClientInitializeError::ConnectionClosed(_) => (ENDED.to_owned(), Some(Era::Legacy)),
+        // A pipe that is broken.
+        ClientInitializeError::TransportError { error, .. } if error.error.is::<WireError>() => {
+            (ENDED.to_owned(), Some(Era::Legacy))
+        }
         ClientInitializeError::TransportError { error, .. } => {
-            (format!("it could not be spoken to before it had answered: {error}"), Some(Era::Legacy))
+            let cause = match error.error.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
+                Some(StreamableHttpError::Client(error)) => innermost(error),
+                _ => innermost(error.error.as_ref()),
+            };
+            (format!("it could not be spoken to: {cause}"), Some(Era::Legacy))
         }
         ClientInitializeError::JsonRpcError(error) => {
             // One that was slow to start has heard both openings, and holds to the first.

@@ -17,8 +17,8 @@
 //!   `prompts` what servers offer as input
 //! - [`driver`](Driver): who stands behind a call; `caller` what a server may ask, `asked` its answers, `underway` which call it
 //!   is about, `schema` whether a value fits
-//! - `discover` and `answer`: lists of tools and results of calls, as they go into the journal
-//! - `connection`: one open connection, in either `era` of the protocol (`listen` for changed lists); `wire` its lines over stdio (`envelope` those that
+//! - `discover` and `answer`: lists of tools (`pages` by page) and results of calls, as they go into the journal
+//! - `connection`: one open connection, in either `era` of the protocol (`listen` for changed lists, `backlog` against who only asks); `wire` its lines over stdio (`envelope` those that
 //!   cannot be read, `stderr` its last words), `http` its requests over HTTP, `ticket` how far one of them got
 //! - [`oauth`](OAuth): how a server behind an address lets abide in, and [`vault`](Vault) the seam to where its tokens are kept
 //! - [`launch`](Launcher): the seam to the operating system; `environment` what a process is started with
@@ -27,6 +27,7 @@
 
 mod answer;
 mod asked;
+mod backlog;
 mod caller;
 mod calls;
 mod changed;
@@ -53,6 +54,7 @@ mod listen;
 mod names;
 mod oauth;
 mod open;
+mod pages;
 mod policy;
 mod probe;
 mod prompts;

@@ -1,6 +1,7 @@
 //! The names a model sees: `server_tool`, reduced to what every provider accepts and told apart where they collide.
 //! It never decides which tools there are, and never depends on the order in which they were listed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// The longest name that every provider accepts.
@@ -71,6 +72,16 @@ fn with_hash((server, tool): &(String, String), salt: u32) -> String {
     format!("{kept}_{}", hash.chars().take(SUFFIX).collect::<String>())
 }
 
+/// A name as it is typed in a command that is printed: servers name their tools as they like, and no shell may read it as anything
+/// but itself.
+pub(crate) fn typed(name: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@".contains(c);
+    if !name.is_empty() && !name.starts_with('-') && name.chars().all(plain) {
+        return Cow::Borrowed(name);
+    }
+    Cow::Owned(format!("'{}'", name.replace('\'', r"'\''")))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -80,6 +91,20 @@ mod tests {
     fn names(pairs: &[(&str, &str)]) -> Vec<String> {
         let pairs: Vec<_> = pairs.iter().map(|(s, t)| ((*s).to_owned(), (*t).to_owned())).collect();
         tool_names(&pairs)
+    }
+
+    #[test]
+    fn no_shell_reads_a_typed_name_as_anything_else() {
+        for (name, expected) in [
+            ("pay_2.x", "pay_2.x"),
+            ("x; rm -r ~", "'x; rm -r ~'"),
+            ("$(id)", "'$(id)'"),
+            ("it's", r"'it'\''s'"),
+            ("--all", "'--all'"),
+            ("", "''"),
+        ] {
+            assert_eq!(typed(name), expected);
+        }
     }
 
     fn acceptable(name: &str) -> bool {

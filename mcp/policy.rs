@@ -30,6 +30,9 @@ pub struct ToolRule {
     /// Seconds after which an attempt is given up in any case; at least 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_timeout_s: Option<u64>,
+    /// How often a call is attempted that may be repeated, in all; at least 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
     /// The read-only tool that tells whether a call in doubt has happened: `server_tool`, or `server_tool#/pointer` into its answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reconcile: Option<String>,
@@ -57,6 +60,8 @@ pub struct Decision {
     pub timeout_s: u64,
     /// Seconds after which an attempt is given up in any case; no less than the other.
     pub max_timeout_s: u64,
+    /// How often a call is attempted that may be repeated; none for the usual.
+    pub attempts: Option<u32>,
     /// The read-only tool that tells whether a call in doubt has happened.
     pub reconcile: Option<String>,
 }
@@ -135,6 +140,7 @@ impl Rules {
             // A ceiling that is said holds for both.
             timeout_s: timeout_s.min(max.unwrap_or(u64::MAX)),
             max_timeout_s: max.unwrap_or(DEFAULT_MAX_TIMEOUT_S.max(timeout_s)),
+            attempts: pick(&matching, |rule| rule.attempts, |n| u32::MAX - n),
             reconcile: pick(&matching, |rule| rule.reconcile.clone(), Clone::clone),
         }
     }
@@ -193,6 +199,7 @@ mod tests {
             effect: None,
             timeout_s: None,
             max_timeout_s: None,
+            attempts: None,
             reconcile: None,
         }
     }
@@ -228,7 +235,7 @@ mod tests {
         ];
         for (name, policy, effect, timeout_s, reconcile) in table {
             let reconcile = reconcile.map(str::to_owned);
-            let expected = Decision { policy, effect, timeout_s, max_timeout_s: 3_600, reconcile };
+            let expected = Decision { policy, effect, timeout_s, max_timeout_s: 3_600, attempts: None, reconcile };
             assert_eq!(rules.decide(&[name], None), expected, "{name}");
         }
     }

@@ -87,6 +87,7 @@ mod tests {
             policy,
             timeout_s: 9,
             max_timeout_s: None,
+            attempts: None,
             hash: String::new(),
             reconcile: None,
         }
@@ -107,6 +108,7 @@ mod tests {
             effect: None,
             timeout_s: None,
             max_timeout_s: None,
+            attempts: None,
             reconcile,
         };
         name(&mut specs, &Rules::new([rule]).unwrap()).map_err(|error| {

@@ -1,6 +1,6 @@
 //! The prompts that servers offer: listed, and one of them with its arguments. It decides nothing about their use.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use abide_engine::{Error, ErrorKind, Result, did_not_happen, terminal};
 use abide_llm::PromptRef;
@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::connection::{Connection, Failure};
+use crate::pages::Pages;
 use crate::resources::as_json;
 use crate::servers::Servers;
 use crate::ticket::Rejection;
@@ -60,7 +61,7 @@ impl Servers {
     }
 
     async fn pages(&self, connection: &Connection, server: &str) -> Result<Vec<PromptSpec>> {
-        let (mut found, mut cursor, mut seen) = (Vec::new(), None::<String>, BTreeSet::new());
+        let (mut found, mut cursor, mut seen) = (Vec::new(), None::<String>, Pages::default());
         loop {
             let params = cursor.take().map(|cursor| PaginatedRequestParams::default().with_cursor(Some(cursor)));
             let request = params.map_or_else(ListPromptsRequest::default, ListPromptsRequest::with_param);
@@ -70,11 +71,15 @@ impl Servers {
                 Err(Failure::Refused(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => return Ok(found),
                 Err(failure) => return Err(self.no_answer(server, "list its prompts", failure)),
             };
+            if !seen.has_room(page.to_string().len()) {
+                break;
+            }
             let prompts = page.get("prompts").and_then(Value::as_array).into_iter().flatten();
             found.extend(prompts.filter_map(|prompt| self.listed(server, prompt)));
-            match page.get("nextCursor").and_then(Value::as_str) {
-                Some(next) if found.len() < MOST && seen.insert(next.to_owned()) => cursor = Some(next.to_owned()),
-                _ => break,
+            let next = page.get("nextCursor").and_then(Value::as_str).filter(|_| found.len() < MOST);
+            cursor = seen.onward(next.map(str::to_owned));
+            if cursor.is_none() {
+                break;
             }
         }
         found.truncate(MOST);

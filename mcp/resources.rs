@@ -1,8 +1,6 @@
 //! A server's resources as functions for a model: one that lists them, one that reads one. It attaches none by itself, and
 //! reads nothing that was not asked for.
 
-use std::collections::BTreeSet;
-
 use abide_llm::Redactor;
 use rmcp::model::{
     ClientRequest, ListResourceTemplatesRequest, ListResourcesRequest, PaginatedRequestParams, ReadResourceRequest,
@@ -13,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::calls::Answers;
 use crate::connection::{Connection, Failure, Patience};
 use crate::discover::{Listed, listed};
+use crate::pages::Pages;
 use crate::underway::Entry;
 
 /// The protocol's own names stand for the tools: no tool of a server may have them.
@@ -132,15 +131,19 @@ async fn pages(
     key: &str,
     request: impl Fn(Option<PaginatedRequestParams>) -> ClientRequest,
 ) -> Result<Vec<Value>, Failure> {
-    let (mut found, mut cursor, mut seen) = (Vec::new(), None::<String>, BTreeSet::new());
+    let (mut found, mut cursor, mut seen) = (Vec::new(), None::<String>, Pages::default());
     loop {
         let params = cursor.take().map(|cursor| PaginatedRequestParams::default().with_cursor(Some(cursor)));
         let page = connection.request(request(params), meta.clone(), Some(call)).await?;
         let page = as_json(page);
+        if !seen.has_room(page.to_string().len()) {
+            break;
+        }
         found.extend(page.get(key).and_then(Value::as_array).into_iter().flatten().cloned());
-        match page.get("nextCursor").and_then(Value::as_str) {
-            Some(next) if found.len() < MOST && seen.insert(next.to_owned()) => cursor = Some(next.to_owned()),
-            _ => break,
+        let next = page.get("nextCursor").and_then(Value::as_str).filter(|_| found.len() < MOST);
+        cursor = seen.onward(next.map(str::to_owned));
+        if cursor.is_none() {
+            break;
         }
     }
     found.truncate(MOST);

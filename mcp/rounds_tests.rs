@@ -95,6 +95,7 @@ async fn the_time_of_a_person_is_not_the_servers() {
         effect: None,
         timeout_s: Some(5),
         max_timeout_s: Some(9),
+        attempts: None,
         reconcile: None,
     };
     let servers = servers(&greeter(), Some(rule));

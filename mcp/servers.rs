@@ -215,6 +215,7 @@ impl Servers {
             policy: decision.policy,
             timeout_s: decision.timeout_s,
             max_timeout_s: Some(decision.max_timeout_s),
+            attempts: decision.attempts,
             hash: listed.hash.clone(),
             reconcile: None,
         }

@@ -43,6 +43,7 @@ async fn tools_are_listed_with_what_the_rules_and_believed_annotations_say() {
         effect: None,
         timeout_s: Some(5),
         max_timeout_s: None,
+        attempts: None,
         reconcile: None,
     };
     let project = Project { rules: Rules::new([rule]).unwrap(), ..project(DECLARED, &["fix"]) };

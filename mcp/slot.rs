@@ -17,6 +17,7 @@ use crate::consent::Consent;
 use crate::environment::{self, Start};
 use crate::era::Era;
 use crate::launch::Launcher;
+use crate::names::typed;
 use crate::oauth::Keeper;
 use crate::stderr::LastLine;
 use crate::vault::Vault;
@@ -214,8 +215,9 @@ const SET_HEADERS: &str = "set the `headers` by which it knows you, or correct t
 /// The message of a run that waits for a person to log in.
 pub(crate) fn wants_login(server: &str, why: &str) -> String {
     format!(
-        "the MCP server `{server}` wants you to log in ({why}): `abide login {server}`, or set the `headers` by which it knows \
-         you where it is declared; nothing was done meanwhile"
+        "the MCP server `{server}` wants you to log in ({why}): `abide login {}`, or set the `headers` by which it knows \
+         you where it is declared; nothing was done meanwhile",
+        typed(server)
     )
 }
 

@@ -118,6 +118,20 @@ pub enum HostError {
         /// What to do.
         help: String,
     },
+    /// There is no such schedule.
+    #[error("there is no schedule `{schedule}`")]
+    NoSuchSchedule {
+        /// What was asked for.
+        schedule: String,
+    },
+    /// A schedule cannot be kept or met like that.
+    #[error("{why}")]
+    Schedule {
+        /// What is the case.
+        why: String,
+        /// What to do.
+        help: String,
+    },
     /// The journal of this run cannot be read.
     #[error("the journal of run `{run}` cannot be read: {why}")]
     Journal {
@@ -149,6 +163,8 @@ impl HostError {
             Self::Environment { .. } => "environment",
             Self::Value { .. } => "value",
             Self::Step { .. } => "step",
+            Self::NoSuchSchedule { .. } => "no_such_schedule",
+            Self::Schedule { .. } => "schedule",
             Self::Journal { .. } => "journal",
             Self::ShuttingDown => "shutting_down",
         }
@@ -157,11 +173,17 @@ impl HostError {
     /// What to do next.
     pub fn help(&self) -> String {
         match self {
-            Self::Database { help, .. } | Self::Diverged { help, .. } | Self::Step { help, .. } => help.clone(),
+            Self::Database { help, .. }
+            | Self::Diverged { help, .. }
+            | Self::Step { help, .. }
+            | Self::Schedule { help, .. } => help.clone(),
             Self::Storage { .. } => {
                 "free some space or mend the disk, then `abide resume`: nothing acknowledged is lost".into()
             }
             Self::NoSuchRun { .. } => "`abide ls` lists the runs of this database; --db names another".into(),
+            Self::NoSuchSchedule { .. } => {
+                "`abide schedule ls` lists those of this database; --db names another".into()
+            }
             Self::Ambiguous { .. } => "give more characters of the id".into(),
             Self::Owned { run, pid } => format!(
                 "watch it with `abide show {0}`; if process {pid} is stuck, `abide resume {0} --steal` takes it over",
@@ -192,10 +214,11 @@ impl HostError {
             | Self::Ended { .. }
             | Self::IdTaken { .. }
             | Self::Value { .. }
-            | Self::Step { .. } => 2,
+            | Self::Step { .. }
+            | Self::Schedule { .. } => 2,
             Self::Cancelled { .. } => 4,
             Self::Diverged { .. } => 5,
-            Self::NoSuchRun { .. } => 6,
+            Self::NoSuchRun { .. } | Self::NoSuchSchedule { .. } => 6,
             Self::Owned { .. } => 7,
             Self::Database { .. }
             | Self::Storage { .. }

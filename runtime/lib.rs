@@ -54,15 +54,19 @@ pub use abide_llm as llm;
 #[cfg(feature = "cli")]
 pub use cli::cli;
 pub use error::HostError;
-pub use host::{Abide, Builder, Definition, Limits, Progress, ProgressKind, Raise, Run, RunInfo, Settled};
+pub use host::{Abide, Builder, Definition, Limits, Progress, ProgressKind, Queue, Raise, Run, RunInfo, Settled};
+#[cfg(feature = "schedule")]
+pub use host::{Missed, NewSchedule, Overlap, Schedule, ScheduleInfo, When};
 pub use report::{Divergence, Replayed, Report, Spending, StepReport};
 
 /// What a program that defines workflows needs.
 pub mod prelude {
     pub use crate::{
-        Abide, Ctx, Effect, Error, HostError, Reconciled, Result, Retry, Run, did_not_happen, in_doubt, retry_after,
-        step_key, terminal,
+        Abide, Ctx, Effect, Error, HostError, Queue, Reconciled, Result, Retry, Run, did_not_happen, in_doubt,
+        retry_after, step_key, terminal,
     };
+    #[cfg(feature = "schedule")]
+    pub use crate::{Missed, Overlap, When};
     #[cfg(feature = "agents")]
     pub use abide_llm::{
         Agent, Answer, Chain, DeepOrchestrator, EvaluatorOptimizer, Function, Grade, Input, IntentClassifier, Limit,

@@ -4,6 +4,7 @@
 mod cli;
 mod demo;
 mod host;
+mod parity;
 mod proof;
 mod serve;
 mod support;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use abide_engine::{Ctx, Result, Scoped, terminal};
+use abide_engine::{Ctx, Result, terminal};
 
 use super::Work;
+use super::builders::pattern;
 use super::work::{Tally, Title, shared};
 use crate::agent::Answer;
 use crate::input::Input;
@@ -24,6 +25,8 @@ pub struct Chain {
     links: Vec<Link>,
 }
 
+pattern!(Chain);
+
 #[derive(Clone)]
 enum Link {
     Work(Arc<dyn Work>),
@@ -34,20 +37,6 @@ impl Chain {
     /// A chain without links, by the name of `chain`.
     pub fn new() -> Self {
         Self { title: Title::new("chain"), links: Vec::new() }
-    }
-
-    /// Another name: the scope of its steps.
-    #[must_use]
-    pub fn named(mut self, name: impl Into<String>) -> Self {
-        self.title.name = name.into();
-        self
-    }
-
-    /// What it is good for.
-    #[must_use]
-    pub fn describe(mut self, about: impl Into<String>) -> Self {
-        self.title.about = about.into();
-        self
     }
 
     /// Then this.
@@ -92,20 +81,5 @@ impl Chain {
 impl Default for Chain {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl Work for Chain {
-    fn name(&self) -> &str {
-        &self.title.name
-    }
-
-    fn about(&self) -> &str {
-        &self.title.about
-    }
-
-    fn begin(&self, ctx: &Ctx, input: Input) -> Scoped<Result<Answer>> {
-        let chain = self.clone();
-        self.title.scope(ctx, input, move |ctx, input| chain.drive(ctx, input))
     }
 }

@@ -3,21 +3,20 @@
 
 use std::collections::BTreeMap;
 
-use abide_engine::{Ctx, Result, Scoped, terminal};
+use abide_engine::{Ctx, Result, terminal};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::Work;
-use super::similar::Similar;
+use super::builders::{chooser, pattern};
+use super::similar::{By, Found, best};
 use super::verdict::{Shape, list, name_of, object, text, verdict};
 use super::words::names;
 use super::work::{Tally, Title};
 use crate::agent::{Agent, Answer};
-use crate::charge::Limit;
 use crate::input::Input;
 use crate::model::ModelConfig;
 
-/// Finds out what is wanted.
+/// Finds out what is wanted. As a piece of work its answer's text is the surest intent's name and its value `{"intents": [..]}`; none is an error.
 ///
 /// ```
 /// use abide_llm::{Agent, IntentClassifier};
@@ -35,11 +34,8 @@ pub struct IntentClassifier {
     at_least: f64,
 }
 
-#[derive(Clone)]
-enum By {
-    Model(Box<Agent>),
-    Likeness(Box<Similar>),
-}
+pattern!(IntentClassifier);
+chooser!(IntentClassifier, "The most intents that are found, at least 1.");
 
 /// An intent that was found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,13 +49,23 @@ pub struct Intent {
     pub entities: BTreeMap<String, String>,
 }
 
-#[derive(Deserialize)]
-struct Found {
-    intents: Vec<FoundIntent>,
+impl Found for Intent {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn confidence(&mut self) -> &mut f64 {
+        &mut self.confidence
+    }
 }
 
 #[derive(Deserialize)]
-struct FoundIntent {
+struct Named {
+    intents: Vec<NamedIntent>,
+}
+
+#[derive(Deserialize)]
+struct NamedIntent {
     name: String,
     confidence: f64,
     entities: Vec<Entity>,
@@ -79,25 +85,11 @@ impl IntentClassifier {
 
     /// The likeness of the input to examples decides, by a model of embeddings.
     pub fn by_embedding(model: ModelConfig) -> Self {
-        Self::by(By::Likeness(Box::new(Similar::new(model))))
+        Self::by(By::likeness(model))
     }
 
     fn by(by: By) -> Self {
         Self { title: Title::new("classifier"), by, intents: Vec::new(), top: 1, at_least: 0.0 }
-    }
-
-    /// Another name: the scope of its steps.
-    #[must_use]
-    pub fn named(mut self, name: impl Into<String>) -> Self {
-        self.title.name = name.into();
-        self
-    }
-
-    /// What it is good for.
-    #[must_use]
-    pub fn describe(mut self, about: impl Into<String>) -> Self {
-        self.title.about = about.into();
-        self
     }
 
     /// One more intent: its name, and examples of it or words about it.
@@ -107,26 +99,10 @@ impl IntentClassifier {
         self
     }
 
-    /// The most intents that are found, at least 1.
-    #[must_use]
-    pub fn top(mut self, most: usize) -> Self {
-        self.top = most.max(1);
-        self
-    }
-
     /// The least confidence, from 0 to 1: what is below does not count.
     #[must_use]
     pub fn at_least(mut self, confidence: f64) -> Self {
         self.at_least = confidence;
-        self
-    }
-
-    /// With embeddings: what the run may spend in all, as agents have it by themselves.
-    #[must_use]
-    pub fn run_budget(mut self, budget: Limit) -> Self {
-        if let By::Likeness(similar) = &mut self.by {
-            similar.run_budget = budget;
-        }
         self
     }
 
@@ -152,18 +128,8 @@ impl IntentClassifier {
                 ranked.into_iter().map(intent).collect()
             }
         };
-        let mut best: Vec<Intent> = Vec::new();
-        for mut intent in found {
-            intent.confidence = intent.confidence.clamp(0.0, 1.0);
-            let known = self.intents.iter().any(|(name, _)| *name == intent.name);
-            let new = best.iter().all(|other| other.name != intent.name);
-            if known && new && intent.confidence >= self.at_least {
-                best.push(intent);
-            }
-        }
-        best.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
-        best.truncate(self.top);
-        Ok(best)
+        let known = |name: &str| self.intents.iter().any(|(known, _)| known == name);
+        Ok(best(found, known, self.at_least, self.top).0)
     }
 
     async fn ask(&self, agent: &Agent, ctx: &Ctx, input: &Input, tally: &mut Tally) -> Result<Vec<Intent>> {
@@ -188,8 +154,8 @@ impl IntentClassifier {
             object([("intents", list(&intent))])
         };
         let shape = Shape { name: "intents", schema: of(true), checked: of(false) };
-        let found: Found = verdict(agent, ctx, &duty, shape, input.clone(), tally).await?;
-        let intent = |FoundIntent { name, confidence, entities }: FoundIntent| Intent {
+        let found: Named = verdict(agent, ctx, &duty, shape, input.clone(), tally).await?;
+        let intent = |NamedIntent { name, confidence, entities }: NamedIntent| Intent {
             name,
             confidence,
             entities: entities.into_iter().map(|entity| (entity.name, entity.value)).collect(),
@@ -207,21 +173,5 @@ impl IntentClassifier {
         };
         let answer = Answer { value: Some(json!({ "intents": found })), ..first.name.as_str().into() };
         Ok(tally.on(answer))
-    }
-}
-
-impl Work for IntentClassifier {
-    fn name(&self) -> &str {
-        &self.title.name
-    }
-
-    fn about(&self) -> &str {
-        &self.title.about
-    }
-
-    /// The answer's text is the surest intent's name, its value `{"intents": [..]}`; none is an error.
-    fn begin(&self, ctx: &Ctx, input: Input) -> Scoped<Result<Answer>> {
-        let this = self.clone();
-        self.title.scope(ctx, input, move |ctx, input| this.drive(ctx, input))
     }
 }

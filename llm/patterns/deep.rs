@@ -1,22 +1,21 @@
 //! A deep orchestrator, for work that takes long: plans whose assignments need each other, nothing done twice, what was found kept as facts,
 //! and an end before the budget is used up. It never carries out a plan that it has not checked.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
-use abide_engine::{Ctx, Error, Result, Scoped, terminal};
+use abide_engine::{Ctx, Error, Result, terminal};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Work;
 use super::branch::fan_out;
+use super::builders::{crew, pattern};
+use super::crew::{Crew, bare, concluded, corrected, objective, part};
 use super::deep_plan::{DeepPlan, DeepStep, Need};
 use super::deep_state::{Done, Fact, State};
-use super::orchestrator::{bare, written};
 use super::plan::find;
-use super::verdict::{Shape, list, object, on_duty, text, verdict};
+use super::verdict::{Shape, list, object, text, verdict};
 use super::words::{names, roster};
-use super::work::{Title, shared};
+use super::work::Title;
 use crate::agent::{Agent, Answer};
 use crate::agent_text::foreign;
 use crate::charge::Limit;
@@ -49,13 +48,13 @@ const EMERGENCY: &str = "Work on an objective had to stop. Give the best answer 
 #[derive(Clone)]
 pub struct DeepOrchestrator {
     title: Title,
-    planner: Agent,
-    synthesizer: Agent,
-    workers: Vec<Arc<dyn Work>>,
+    crew: Crew,
     budget: Limit,
     max_replans: u32,
-    at_once: usize,
 }
+
+pattern!(DeepOrchestrator);
+crew!(DeepOrchestrator);
 
 #[derive(Deserialize)]
 struct Facts {
@@ -67,48 +66,10 @@ impl DeepOrchestrator {
     pub fn new(planner: Agent) -> Self {
         Self {
             title: Title::new("deep-orchestrator"),
-            synthesizer: Agent { name: "synthesizer".to_owned(), ..bare(&planner) },
-            planner,
-            workers: Vec::new(),
+            crew: Crew::new(planner),
             budget: Limit::default(),
             max_replans: MAX_REPLANS,
-            at_once: usize::MAX,
         }
-    }
-
-    /// Another name: the scope of its steps.
-    #[must_use]
-    pub fn named(mut self, name: impl Into<String>) -> Self {
-        self.title.name = name.into();
-        self
-    }
-
-    /// What it is good for.
-    #[must_use]
-    pub fn describe(mut self, about: impl Into<String>) -> Self {
-        self.title.about = about.into();
-        self
-    }
-
-    /// One more worker; the planner reads what it is good for.
-    #[must_use]
-    pub fn worker(mut self, work: impl Work) -> Self {
-        self.workers.push(Arc::new(work));
-        self
-    }
-
-    /// More workers.
-    #[must_use]
-    pub fn workers<W: Work>(mut self, works: impl IntoIterator<Item = W>) -> Self {
-        self.workers.extend(shared(works));
-        self
-    }
-
-    /// Who makes the answer of what was found.
-    #[must_use]
-    pub fn synthesizer(mut self, agent: Agent) -> Self {
-        self.synthesizer = agent;
-        self
     }
 
     /// What it may spend. At nine tenths of any of it the answer is made of what there is. (Unlike an agent's budget, which is never exceeded and
@@ -126,32 +87,22 @@ impl DeepOrchestrator {
         self
     }
 
-    /// At most this many assignments at a time.
-    #[must_use]
-    pub fn at_once(mut self, at_once: usize) -> Self {
-        self.at_once = at_once;
-        self
-    }
-
     async fn drive(self, ctx: Ctx, input: Input) -> Result<Answer> {
-        if self.workers.is_empty() {
-            let name = &self.title.name;
-            return Err(terminal(format!("`{name}` has no workers to give work to: name at least one agent")));
-        }
+        self.crew.check(&self.title.name)?;
         let mut work = Deep { this: &self, ctx: &ctx, input: &input, begun: ctx.now(), state: State::default() };
         let ended = match work.go().await {
             Ok(forced) => {
                 if let Some(why) = &forced {
                     ctx.status(&json!({ "forced": why }));
                 }
-                work.conclude(&self.synthesizer, SYNTHESIS, forced).await
+                work.conclude(&self.crew.synthesizer, SYNTHESIS, forced).await
             }
             Err(error) => Err(error),
         };
         let answer = match ended {
             Err(error) if !error.is_cancelled() && work.has_results() => {
                 ctx.status(&json!({ "emergency": error.message() }));
-                let agent = Agent { name: "emergency".to_owned(), ..bare(&self.planner) };
+                let agent = bare(&self.crew.planner, "emergency");
                 let why = foreign(error.message());
                 // What went wrong at first is what has to be mended.
                 work.conclude(&agent, EMERGENCY, Some(why)).await.map_err(|_| error)?
@@ -159,21 +110,6 @@ impl DeepOrchestrator {
             ended => ended?,
         };
         Ok(work.state.tally.on(answer))
-    }
-}
-
-impl Work for DeepOrchestrator {
-    fn name(&self) -> &str {
-        &self.title.name
-    }
-
-    fn about(&self) -> &str {
-        &self.title.about
-    }
-
-    fn begin(&self, ctx: &Ctx, input: Input) -> Scoped<Result<Answer>> {
-        let this = self.clone();
-        self.title.scope(ctx, input, move |ctx, input| this.drive(ctx, input))
     }
 }
 
@@ -228,7 +164,7 @@ impl Deep<'_> {
 
     /// A plan that can be carried out: what is wrong with one is told to the planner.
     async fn plan(&mut self) -> Result<DeepPlan> {
-        let workers = &self.this.workers;
+        let workers = &self.this.crew.workers;
         let duty = format!("{PLAN}\n\nThe agents:\n{}", roster(workers));
         let mut asked = self.objective();
         if !self.state.done.is_empty() {
@@ -240,7 +176,7 @@ impl Deep<'_> {
         let mut corrections = 0;
         loop {
             let (shape, tally) = (DeepPlan::shape(workers), &mut self.state.tally);
-            let plan: DeepPlan = verdict(&self.this.planner, self.ctx, &duty, shape, asked.clone(), tally).await?;
+            let plan: DeepPlan = verdict(&self.this.crew.planner, self.ctx, &duty, shape, asked.clone(), tally).await?;
             let done = self.state.names();
             let mut plan = plan.meant(&done);
             if corrections == CORRECTIONS {
@@ -259,8 +195,7 @@ impl Deep<'_> {
                 )));
             }
             corrections += 1;
-            asked.context.push(format!("\n\nThis plan of yours cannot be used: {wrong}.\n\n{}", written(&plan)));
-            "What is the plan, corrected?".clone_into(&mut asked.text);
+            corrected(&mut asked, &wrong, &plan);
         }
     }
 
@@ -270,7 +205,7 @@ impl Deep<'_> {
             let failed = |name: &&String| self.state.of(name).is_none_or(|done| done.result.is_err());
             let lacks: Vec<&str> = need.needs.iter().filter(failed).map(String::as_str).collect();
             if lacks.is_empty()
-                && let Some(worker) = find(&self.this.workers, &need.agent)
+                && let Some(worker) = find(&self.this.crew.workers, &need.agent)
             {
                 works.push((worker.clone(), self.asked(need)));
                 ready.push(need.clone());
@@ -280,7 +215,7 @@ impl Deep<'_> {
             }
         }
         let from = self.state.done.len();
-        let branches = fan_out(self.ctx, "step", works, self.this.at_once, &mut self.state.tally).await?;
+        let branches = fan_out(self.ctx, "step", works, self.this.crew.at_once, &mut self.state.tally).await?;
         let done = ready.into_iter().zip(branches).map(|(need, branch)| Done { need, result: branch.result });
         self.state.done.extend(done);
         self.keep(from).await
@@ -291,8 +226,7 @@ impl Deep<'_> {
         let mut asked = self.objective();
         asked.context.extend(need.needs.iter().filter_map(|name| self.state.of(name)).flat_map(Done::told));
         asked.context.extend(self.state.facts_for(&need.instruction));
-        asked.text = format!("Your part of it, and nothing else:\n\n{}", need.instruction);
-        asked
+        part(asked, &need.instruction)
     }
 
     /// Keeps what the results from this one on have brought.
@@ -313,7 +247,7 @@ impl Deep<'_> {
         ]);
         let schema = object([("facts", list(&fact))]);
         let shape = Shape { name: "facts", checked: schema.clone(), schema };
-        let keeper = Agent { name: "keeper".to_owned(), ..bare(&self.this.planner) };
+        let keeper = bare(&self.this.crew.planner, "keeper");
         match verdict::<Facts>(&keeper, self.ctx, KEEP, shape, asked, &mut self.state.tally).await {
             Ok(facts) => self.state.learn(facts.facts),
             Err(error) if error.is_cancelled() => return Err(error),
@@ -328,8 +262,7 @@ impl Deep<'_> {
         asked.context.extend(self.state.done.iter().flat_map(Done::told));
         asked.context.extend(self.state.facts_for(&self.input.text));
         asked.context.extend(note.map(|note| format!("\n\n(No more work is done: {note}.)")));
-        "What is the answer?".clone_into(&mut asked.text);
-        let answer = on_duty(agent, duty).run(self.ctx, asked).await?;
+        let answer = concluded(agent, self.ctx, duty, asked).await?;
         self.state.tally.add(&answer);
         Ok(answer)
     }
@@ -339,6 +272,6 @@ impl Deep<'_> {
     }
 
     fn objective(&self) -> Input {
-        super::orchestrator::objective(self.input, &[])
+        objective(self.input, &[])
     }
 }

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use abide_engine::{Ctx, Result, Scoped, terminal};
+use abide_engine::{Ctx, Result, terminal};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Work;
+use super::builders::pattern;
 use super::verdict::{Shape, object, text, verdict};
 use super::words::cut;
 use super::work::{Tally, Title};
@@ -69,6 +70,8 @@ pub struct EvaluatorOptimizer {
     refinements: u32,
 }
 
+pattern!(EvaluatorOptimizer);
+
 /// What an evaluator says.
 #[derive(Deserialize)]
 struct Evaluation {
@@ -86,20 +89,6 @@ impl EvaluatorOptimizer {
             at_least: Rating::Points(8),
             refinements: REFINEMENTS,
         }
-    }
-
-    /// Another name: the scope of its steps.
-    #[must_use]
-    pub fn named(mut self, name: impl Into<String>) -> Self {
-        self.title.name = name.into();
-        self
-    }
-
-    /// What it is good for.
-    #[must_use]
-    pub fn describe(mut self, about: impl Into<String>) -> Self {
-        self.title.about = about.into();
-        self
     }
 
     /// The rating that is good enough: points of 10 (`8`), or a [`Grade`]. The evaluator is asked for the same.
@@ -157,21 +146,6 @@ impl EvaluatorOptimizer {
         let shape = Shape { name: "evaluation", checked: schema.clone(), schema };
         let said: Evaluation = verdict(&self.evaluator, ctx, duty, shape, asked, tally).await?;
         Ok((points(&said.rating), said.feedback))
-    }
-}
-
-impl Work for EvaluatorOptimizer {
-    fn name(&self) -> &str {
-        &self.title.name
-    }
-
-    fn about(&self) -> &str {
-        &self.title.about
-    }
-
-    fn begin(&self, ctx: &Ctx, input: Input) -> Scoped<Result<Answer>> {
-        let this = self.clone();
-        self.title.scope(ctx, input, move |ctx, input| this.drive(ctx, input))
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use abide_engine::{Ctx, Error, Result, Scoped, terminal};
+use abide_engine::{Ctx, Error, Result, terminal};
 use serde_json::{Value, json};
 
 use super::branch::fan_out;
+use super::builders::pattern;
 use super::work::{Tally, Title};
 use super::{Branch, Work};
 use crate::agent::Answer;
@@ -15,7 +16,8 @@ use crate::input::Input;
 /// Items at a time when nothing is said.
 const AT_ONCE: usize = 8;
 
-/// The same work on each item of a list.
+/// The same work on each item of a list: a JSON array, or a text with an item on each line. The answer is
+/// `[{"item", "answer"} or {"item", "error"}, ..]`.
 ///
 /// ```
 /// use abide_llm::{Agent, MapOver};
@@ -29,24 +31,12 @@ pub struct MapOver {
     at_once: usize,
 }
 
+pattern!(MapOver);
+
 impl MapOver {
     /// By the name of `map`, 8 items at a time.
     pub fn new(work: impl Work) -> Self {
         Self { title: Title::new("map"), work: Arc::new(work), at_once: AT_ONCE }
-    }
-
-    /// Another name: the scope of its steps.
-    #[must_use]
-    pub fn named(mut self, name: impl Into<String>) -> Self {
-        self.title.name = name.into();
-        self
-    }
-
-    /// What it is good for.
-    #[must_use]
-    pub fn describe(mut self, about: impl Into<String>) -> Self {
-        self.title.about = about.into();
-        self
     }
 
     /// At most this many at a time, at least 1.
@@ -80,22 +70,6 @@ impl MapOver {
         let done = items.iter().zip(&branches).map(|(item, branch)| told(item, &branch.result)).collect();
         let value = Value::Array(done);
         Ok(tally.on(Answer { value: Some(value.clone()), ..value.to_string().into() }))
-    }
-}
-
-impl Work for MapOver {
-    fn name(&self) -> &str {
-        &self.title.name
-    }
-
-    fn about(&self) -> &str {
-        &self.title.about
-    }
-
-    /// The input is a JSON array, or a text with an item on each line; the answer `[{"item", "answer"} or {"item", "error"}, ..]`.
-    fn begin(&self, ctx: &Ctx, input: Input) -> Scoped<Result<Answer>> {
-        let this = self.clone();
-        self.title.scope(ctx, input, move |ctx, input| this.drive(ctx, input))
     }
 }
 

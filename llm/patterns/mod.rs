@@ -7,11 +7,14 @@
 //! - [`Orchestrator`]: a planner (`plan` checks what it gives) and its workers; [`DeepOrchestrator`]: the same for long work
 //!   (`deep_plan` checks its plans, `deep_state` is what it knows and may spend)
 //! - [`EvaluatorOptimizer`]: a draft until it is good; [`Swarm`]: agents that hand a conversation over
-//! - `branch`: pieces of work side by side; `verdict`: an agent's answer in JSON; `words`: what models are told
+//! - `builders`: what they have in common as builders; `crew`: a planner and its workers; `branch`: pieces of work side by side;
+//!   `verdict`: an agent's answer in JSON; `words`: what models are told
 
 mod branch;
+mod builders;
 mod chain;
 mod classifier;
+mod crew;
 mod deep;
 mod deep_plan;
 mod deep_state;

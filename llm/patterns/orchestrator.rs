@@ -1,17 +1,17 @@
 //! An orchestrator: a planner says who does what, workers do it, and the planner is asked again until the objective is reached; then one
 //! answer is made of all. It never invents an agent, and never goes on past its limit of iterations.
 
-use std::sync::Arc;
-
-use abide_engine::{Ctx, Result, Scoped, terminal};
+use abide_engine::{Ctx, Result, terminal};
 use serde::{Deserialize, Serialize};
 
+use super::Branch;
 use super::branch::fan_out;
+use super::builders::{crew, pattern};
+use super::crew::{Crew, concluded, corrected, objective, part};
 use super::plan::{Plan, PlanStep, find, no_agent};
-use super::verdict::{on_duty, verdict};
+use super::verdict::verdict;
 use super::words::roster;
-use super::work::{Tally, Title, shared};
-use super::{Branch, Work};
+use super::work::{Tally, Title};
 use crate::agent::{Agent, Answer};
 use crate::input::Input;
 
@@ -51,55 +51,23 @@ pub enum Planning {
 #[derive(Clone)]
 pub struct Orchestrator {
     title: Title,
-    planner: Agent,
-    synthesizer: Agent,
-    workers: Vec<Arc<dyn Work>>,
+    crew: Crew,
     planning: Planning,
     max_iterations: u32,
-    at_once: usize,
 }
+
+pattern!(Orchestrator);
+crew!(Orchestrator);
 
 impl Orchestrator {
     /// Without workers, by the name of `orchestrator`; the planner's model makes the answer, too.
     pub fn new(planner: Agent) -> Self {
-        let synthesizer = Agent { name: "synthesizer".to_owned(), ..bare(&planner) };
         Self {
             title: Title::new("orchestrator"),
-            planner,
-            synthesizer,
-            workers: Vec::new(),
+            crew: Crew::new(planner),
             planning: Planning::Full,
             max_iterations: MAX_ITERATIONS,
-            at_once: usize::MAX,
         }
-    }
-
-    /// Another name: the scope of its steps.
-    #[must_use]
-    pub fn named(mut self, name: impl Into<String>) -> Self {
-        self.title.name = name.into();
-        self
-    }
-
-    /// What it is good for.
-    #[must_use]
-    pub fn describe(mut self, about: impl Into<String>) -> Self {
-        self.title.about = about.into();
-        self
-    }
-
-    /// One more worker; the planner reads what it is good for.
-    #[must_use]
-    pub fn worker(mut self, work: impl Work) -> Self {
-        self.workers.push(Arc::new(work));
-        self
-    }
-
-    /// More workers.
-    #[must_use]
-    pub fn workers<W: Work>(mut self, works: impl IntoIterator<Item = W>) -> Self {
-        self.workers.extend(shared(works));
-        self
     }
 
     /// How far the planner looks ahead.
@@ -116,30 +84,14 @@ impl Orchestrator {
         self
     }
 
-    /// Who makes the answer of what was found.
-    #[must_use]
-    pub fn synthesizer(mut self, agent: Agent) -> Self {
-        self.synthesizer = agent;
-        self
-    }
-
-    /// At most this many assignments at a time.
-    #[must_use]
-    pub fn at_once(mut self, at_once: usize) -> Self {
-        self.at_once = at_once;
-        self
-    }
-
     async fn drive(self, ctx: Ctx, input: Input) -> Result<Answer> {
         let name = &self.title.name;
-        if self.workers.is_empty() {
-            return Err(terminal(format!("`{name}` has no workers to give work to: name at least one agent")));
-        }
+        self.crew.check(name)?;
         let (mut tally, mut done) = (Tally::default(), Vec::new());
         for _ in 0..self.max_iterations {
             let plan = self.ask_for_plan(&ctx, &input, &done, &mut tally).await?;
             if plan.complete {
-                let answer = self.synthesize(&ctx, &input, &done).await?;
+                let answer = concluded(&self.crew.synthesizer, &ctx, SYNTHESIS, objective(&input, &done)).await?;
                 tally.add(&answer);
                 return Ok(tally.on(answer));
             }
@@ -165,18 +117,17 @@ impl Orchestrator {
     /// A plan that can be carried out. One that cannot is sent back once.
     async fn ask_for_plan(&self, ctx: &Ctx, input: &Input, done: &[String], tally: &mut Tally) -> Result<Plan> {
         let duty = if self.planning == Planning::Full { FULL } else { ITERATIVE };
-        let duty = format!("{duty}\n\nThe agents:\n{}", roster(&self.workers));
+        let duty = format!("{duty}\n\nThe agents:\n{}", roster(&self.crew.workers));
         let mut asked = objective(input, done);
         "What is the plan?".clone_into(&mut asked.text);
-        let shape = || Plan::shape(&self.workers);
-        let plan: Plan = verdict(&self.planner, ctx, &duty, shape(), asked.clone(), tally).await?;
+        let shape = || Plan::shape(&self.crew.workers);
+        let plan: Plan = verdict(&self.crew.planner, ctx, &duty, shape(), asked.clone(), tally).await?;
         let plan = plan.meant(done);
-        let Err(why) = plan.check(&self.workers) else { return Ok(plan) };
-        asked.context.push(format!("\n\nThis plan of yours cannot be used: {why}.\n\n{}", written(&plan)));
-        "What is the plan, corrected?".clone_into(&mut asked.text);
-        let plan: Plan = verdict(&self.planner, ctx, &duty, shape(), asked, tally).await?;
+        let Err(why) = plan.check(&self.crew.workers) else { return Ok(plan) };
+        corrected(&mut asked, &why, &plan);
+        let plan: Plan = verdict(&self.crew.planner, ctx, &duty, shape(), asked, tally).await?;
         let plan = plan.meant(done);
-        match plan.check(&self.workers) {
+        match plan.check(&self.crew.workers) {
             Ok(()) => Ok(plan),
             Err(why) => {
                 let name = &self.title.name;
@@ -194,58 +145,10 @@ impl Orchestrator {
         tally: &mut Tally,
     ) -> Result<Vec<Branch>> {
         let works = step.assignments.iter().map(|one| {
-            let worker =
-                find(&self.workers, &one.agent).ok_or_else(|| terminal(no_agent(&one.agent, &self.workers)))?;
-            let mut asked = objective(input, done);
-            asked.text = format!("Your part of it, and nothing else:\n\n{}", one.instruction);
-            Ok((worker.clone(), asked))
+            let worker = find(&self.crew.workers, &one.agent)
+                .ok_or_else(|| terminal(no_agent(&one.agent, &self.crew.workers)))?;
+            Ok((worker.clone(), part(objective(input, done), &one.instruction)))
         });
-        fan_out(ctx, "step", works.collect::<Result<_>>()?, self.at_once, tally).await
+        fan_out(ctx, "step", works.collect::<Result<_>>()?, self.crew.at_once, tally).await
     }
-
-    async fn synthesize(&self, ctx: &Ctx, input: &Input, done: &[String]) -> Result<Answer> {
-        let mut asked = objective(input, done);
-        "What is the answer?".clone_into(&mut asked.text);
-        on_duty(&self.synthesizer, SYNTHESIS).run(ctx, asked).await
-    }
-}
-
-impl Work for Orchestrator {
-    fn name(&self) -> &str {
-        &self.title.name
-    }
-
-    fn about(&self) -> &str {
-        &self.title.about
-    }
-
-    fn begin(&self, ctx: &Ctx, input: Input) -> Scoped<Result<Answer>> {
-        let this = self.clone();
-        self.title.scope(ctx, input, move |ctx, input| this.drive(ctx, input))
-    }
-}
-
-/// An agent with the model and the budgets of another, and nothing else of it.
-pub(crate) fn bare(agent: &Agent) -> Agent {
-    Agent {
-        model: agent.model.clone(),
-        budget: agent.budget,
-        run_budget: agent.run_budget,
-        priority: agent.priority,
-        ..Agent::new(&agent.name)
-    }
-}
-
-/// The objective and what is done already, each a text of its own, so that what was said before is not kept again.
-pub(crate) fn objective(input: &Input, done: &[String]) -> Input {
-    let mut context = vec!["The objective:\n\n".to_owned(), input.whole()];
-    if !done.is_empty() {
-        context.push("\n\nWhat is done already:".to_owned());
-        context.extend_from_slice(done);
-    }
-    Input { text: String::new(), attachments: input.attachments.clone(), prompt: input.prompt.clone(), context }
-}
-
-pub(crate) fn written(plan: &impl Serialize) -> String {
-    serde_json::to_string(plan).unwrap_or_default()
 }

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use abide_engine::{Ctx, Result, Scoped, terminal};
+use abide_engine::{Ctx, Result, terminal};
 
 use super::branch::{all_failed, fan_out};
+use super::builders::pattern;
 use super::work::{Tally, Title, shared};
 use super::{Branch, Work};
 use crate::agent::Answer;
@@ -30,6 +31,8 @@ pub struct Parallel {
     fan_in: FanIn,
 }
 
+pattern!(Parallel);
+
 #[derive(Clone)]
 enum FanIn {
     Sections,
@@ -42,20 +45,6 @@ impl Parallel {
     /// Without branches, by the name of `parallel`; answers are put together as sections.
     pub fn new() -> Self {
         Self { title: Title::new("parallel"), branches: Vec::new(), at_once: usize::MAX, fan_in: FanIn::Sections }
-    }
-
-    /// Another name: the scope of its steps.
-    #[must_use]
-    pub fn named(mut self, name: impl Into<String>) -> Self {
-        self.title.name = name.into();
-        self
-    }
-
-    /// What it is good for.
-    #[must_use]
-    pub fn describe(mut self, about: impl Into<String>) -> Self {
-        self.title.about = about.into();
-        self
     }
 
     /// One more branch.
@@ -126,21 +115,6 @@ impl Parallel {
 impl Default for Parallel {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl Work for Parallel {
-    fn name(&self) -> &str {
-        &self.title.name
-    }
-
-    fn about(&self) -> &str {
-        &self.title.about
-    }
-
-    fn begin(&self, ctx: &Ctx, input: Input) -> Scoped<Result<Answer>> {
-        let parallel = self.clone();
-        self.title.scope(ctx, input, move |ctx, input| parallel.drive(ctx, input))
     }
 }
 

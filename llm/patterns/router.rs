@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use abide_engine::{Ctx, Result, Scoped, terminal};
+use abide_engine::{Ctx, Result, terminal};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Work;
 use super::branch::{all_failed, fan_out};
+use super::builders::{chooser, pattern};
 use super::parallel::sections;
-use super::similar::{Similar, of_names};
+use super::similar::{By, Found, best, of_names};
 use super::verdict::{Shape, list, name_of, object, text, verdict};
 use super::words::{names, roster};
 use super::work::{Tally, Title, shared};
@@ -35,12 +36,11 @@ pub struct Router {
     top: usize,
 }
 
-/// Who chooses.
-#[derive(Clone)]
-enum By {
-    Model(Box<Agent>),
-    Likeness(Box<Similar>),
-}
+pattern!(Router);
+chooser!(
+    Router,
+    "The most that are chosen, at least 1. Where it is more than one, all of them are asked side by side."
+);
 
 /// One that was chosen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,6 +54,16 @@ pub struct Choice {
     pub reason: Option<String>,
 }
 
+impl Found for Choice {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn confidence(&mut self) -> &mut f64 {
+        &mut self.confidence
+    }
+}
+
 #[derive(Deserialize)]
 struct Chosen {
     choices: Vec<Choice>,
@@ -62,31 +72,16 @@ struct Chosen {
 impl Router {
     /// An agent chooses; the name is `router`.
     pub fn new(agent: Agent) -> Self {
-        Self { title: Title::new("router"), by: By::Model(Box::new(agent)), routes: Vec::new(), top: 1 }
+        Self::by(By::Model(Box::new(agent)))
     }
 
     /// The likeness of the input to what routes say they are good for chooses, by a model of embeddings.
     pub fn by_embedding(model: ModelConfig) -> Self {
-        Self {
-            title: Title::new("router"),
-            by: By::Likeness(Box::new(Similar::new(model))),
-            routes: Vec::new(),
-            top: 1,
-        }
+        Self::by(By::likeness(model))
     }
 
-    /// Another name: the scope of its steps.
-    #[must_use]
-    pub fn named(mut self, name: impl Into<String>) -> Self {
-        self.title.name = name.into();
-        self
-    }
-
-    /// What it is good for.
-    #[must_use]
-    pub fn describe(mut self, about: impl Into<String>) -> Self {
-        self.title.about = about.into();
-        self
+    fn by(by: By) -> Self {
+        Self { title: Title::new("router"), by, routes: Vec::new(), top: 1 }
     }
 
     /// One more that can be chosen.
@@ -100,22 +95,6 @@ impl Router {
     #[must_use]
     pub fn routes<W: Work>(mut self, works: impl IntoIterator<Item = W>) -> Self {
         self.routes.extend(shared(works));
-        self
-    }
-
-    /// The most that are chosen, at least 1. Where it is more than one, all of them are asked side by side.
-    #[must_use]
-    pub fn top(mut self, most: usize) -> Self {
-        self.top = most.max(1);
-        self
-    }
-
-    /// With embeddings: what the run may spend in all, as agents have it by themselves.
-    #[must_use]
-    pub fn run_budget(mut self, budget: crate::charge::Limit) -> Self {
-        if let By::Likeness(similar) = &mut self.by {
-            similar.run_budget = budget;
-        }
         self
     }
 
@@ -140,7 +119,7 @@ impl Router {
             }
         };
         let known = |name: &str| self.routes.iter().any(|route| route.name() == name);
-        Ok(best(choices, known, self.top))
+        Ok(best(choices, known, 0.0, self.top))
     }
 
     async fn ask(&self, agent: &Agent, ctx: &Ctx, input: &Input, tally: &mut Tally) -> Result<Vec<Choice>> {
@@ -200,35 +179,4 @@ impl Router {
         };
         Ok(tally.on(answer))
     }
-}
-
-impl Work for Router {
-    fn name(&self) -> &str {
-        &self.title.name
-    }
-
-    fn about(&self) -> &str {
-        &self.title.about
-    }
-
-    fn begin(&self, ctx: &Ctx, input: Input) -> Scoped<Result<Answer>> {
-        let router = self.clone();
-        self.title.scope(ctx, input, move |ctx, input| router.drive(ctx, input))
-    }
-}
-
-/// The best of the choices that are known, each once, and the names of the others.
-fn best(choices: Vec<Choice>, known: impl Fn(&str) -> bool, most: usize) -> (Vec<Choice>, Vec<String>) {
-    let (mut found, mut unknown): (Vec<Choice>, Vec<String>) = (Vec::new(), Vec::new());
-    for mut choice in choices {
-        choice.confidence = choice.confidence.clamp(0.0, 1.0);
-        if !known(&choice.name) {
-            unknown.push(choice.name);
-        } else if found.iter().all(|other| other.name != choice.name) {
-            found.push(choice);
-        }
-    }
-    found.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
-    found.truncate(most);
-    (found, unknown)
 }

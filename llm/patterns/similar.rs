@@ -1,21 +1,71 @@
-//! Which of some texts an input is most like, by the angle between their embeddings. It asks a model for vectors as a step, and keeps none.
+//! Which of some an input is for: by whom that is decided, how it is by the angle between embeddings, and which of what was found counts.
+//! It asks a model for vectors as a step, and keeps none.
 
 use abide_engine::{Ctx, Result};
 
 use super::router::Choice;
+use crate::agent::Agent;
 use crate::charge::Limit;
 use crate::model::ModelConfig;
+
+/// Who decides.
+#[derive(Clone)]
+pub(crate) enum By {
+    Model(Box<Agent>),
+    Likeness(Box<Similar>),
+}
+
+impl By {
+    pub(crate) fn likeness(model: ModelConfig) -> Self {
+        Self::Likeness(Box::new(Similar::new(model)))
+    }
+
+    /// What the run may spend in all; agents have it by themselves.
+    pub(crate) fn limit(&mut self, budget: Limit) {
+        if let Self::Likeness(similar) = self {
+            similar.run_budget = budget;
+        }
+    }
+}
+
+/// What was found, and how sure that is.
+pub(crate) trait Found {
+    fn name(&self) -> &str;
+    fn confidence(&mut self) -> &mut f64;
+}
+
+/// The best of those that are known and sure enough, each once, the surest first; and the names that are not known.
+pub(crate) fn best<F: Found>(
+    found: Vec<F>,
+    known: impl Fn(&str) -> bool,
+    at_least: f64,
+    most: usize,
+) -> (Vec<F>, Vec<String>) {
+    let (mut counting, mut unknown): (Vec<(f64, F)>, Vec<String>) = (Vec::new(), Vec::new());
+    for mut one in found {
+        let confidence = one.confidence().clamp(0.0, 1.0);
+        *one.confidence() = confidence;
+        if !known(one.name()) {
+            unknown.push(one.name().to_owned());
+        } else if confidence >= at_least && counting.iter().all(|(_, other)| other.name() != one.name()) {
+            counting.push((confidence, one));
+        }
+    }
+    counting.sort_by(|a, b| b.0.total_cmp(&a.0));
+    counting.truncate(most);
+    (counting.into_iter().map(|(_, one)| one).collect(), unknown)
+}
 
 /// Likeness by a model of embeddings.
 #[derive(Debug, Clone)]
 pub(crate) struct Similar {
     model: ModelConfig,
     /// What the run may spend in all.
-    pub(crate) run_budget: Limit,
+    run_budget: Limit,
 }
 
 impl Similar {
-    pub(crate) fn new(model: ModelConfig) -> Self {
+    fn new(model: ModelConfig) -> Self {
         Self { model, run_budget: Limit::default() }
     }
 

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use abide_engine::{Ctx, Result, Scoped, terminal};
+use abide_engine::{Ctx, Result, terminal};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::Work;
+use super::builders::pattern;
 use super::verdict::{list, object, on_duty, text};
 use super::words::names;
 use super::work::{Tally, Title};
@@ -47,6 +48,8 @@ pub struct Swarm {
     max_handoffs: u32,
 }
 
+pattern!(Swarm);
+
 #[derive(Clone)]
 enum Member {
     Agent(Box<Agent>),
@@ -77,20 +80,6 @@ impl Swarm {
             variables: BTreeMap::new(),
             max_handoffs: MAX_HANDOFFS,
         }
-    }
-
-    /// Another name: the scope of its steps.
-    #[must_use]
-    pub fn named(mut self, name: impl Into<String>) -> Self {
-        self.title.name = name.into();
-        self
-    }
-
-    /// What it is good for.
-    #[must_use]
-    pub fn describe(mut self, about: impl Into<String>) -> Self {
-        self.title.about = about.into();
-        self
     }
 
     /// One more agent, with the whole conversation once it is handed to it.
@@ -198,21 +187,6 @@ impl Swarm {
             tools.push(ToolDecl { name, description, input_schema: schema.clone() });
         }
         Ok(tools)
-    }
-}
-
-impl Work for Swarm {
-    fn name(&self) -> &str {
-        &self.title.name
-    }
-
-    fn about(&self) -> &str {
-        &self.title.about
-    }
-
-    fn begin(&self, ctx: &Ctx, input: Input) -> Scoped<Result<Answer>> {
-        let this = self.clone();
-        self.title.scope(ctx, input, move |ctx, input| this.drive(ctx, input))
     }
 }
 

@@ -37,6 +37,9 @@ pub(super) fn request(model: &ModelConfig, prompt: &Prompt) -> Result<Value, Err
     if let Some(temperature) = prompt.temperature {
         body.insert("temperature".to_owned(), json!(temperature));
     }
+    if !prompt.stop.is_empty() {
+        body.insert("stop".to_owned(), json!(prompt.stop));
+    }
     if model.streams() {
         body.insert("stream".to_owned(), json!(true));
         body.insert("stream_options".to_owned(), json!({"include_usage": true}));

@@ -31,6 +31,7 @@ fn a_request_is_exactly_this() {
         tool_choice: ToolChoice::Required,
         max_tokens: Some(50),
         temperature: Some(0.5),
+        stop: vec!["END".into()],
         ..Prompt::default()
     };
     let body = request(&model(P), &prompt).unwrap();
@@ -38,7 +39,7 @@ fn a_request_is_exactly_this() {
     assert_eq!(
         body,
         json!({
-            "model": "m", "max_tokens": 50, "temperature": 0.5, "tool_choice": "required",
+            "model": "m", "max_tokens": 50, "temperature": 0.5, "stop": ["END"], "tool_choice": "required",
             "messages": [
                 {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}, message,
                 {"role": "tool", "tool_call_id": "c1", "content": "42"}, {"role": "user", "content": "Go on"},

@@ -39,6 +39,9 @@ pub(super) fn request(model: &ModelConfig, prompt: &Prompt) -> Result<Value, Err
     if let Some(temperature) = prompt.temperature {
         generation.insert("temperature".to_owned(), json!(temperature));
     }
+    if !prompt.stop.is_empty() {
+        generation.insert("stopSequences".to_owned(), json!(prompt.stop));
+    }
     if let Some(output) = &offer.format {
         generation.insert("responseMimeType".to_owned(), json!("application/json"));
         generation.insert("responseJsonSchema".to_owned(), output.plain_schema());

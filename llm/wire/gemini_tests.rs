@@ -26,6 +26,7 @@ fn a_request_is_exactly_this() {
         tool_choice: ToolChoice::None,
         max_tokens: Some(50),
         temperature: Some(0.5),
+        stop: vec!["END".into()],
         ..Prompt::default()
     };
     let mut said = calling(P)["candidates"][0]["content"].clone();
@@ -34,7 +35,7 @@ fn a_request_is_exactly_this() {
         request(&model(P), &prompt).unwrap(),
         json!({
             "systemInstruction": {"parts": [{"text": "Be brief."}]},
-            "generationConfig": {"maxOutputTokens": 50, "temperature": 0.5},
+            "generationConfig": {"maxOutputTokens": 50, "temperature": 0.5, "stopSequences": ["END"]},
             "contents": [
                 {"role": "user", "parts": [{"text": "Question?"}]}, said,
                 {"role": "user", "parts": [

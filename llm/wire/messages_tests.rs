@@ -23,6 +23,7 @@ fn prompt(content: &Value) -> Prompt {
         tool_choice: ToolChoice::None,
         max_tokens: Some(50),
         temperature: Some(0.5),
+        stop: vec!["END".into()],
         ..Prompt::default()
     }
 }
@@ -36,7 +37,7 @@ fn a_request_is_exactly_this() {
     assert_eq!(
         request(&model(P), &first).unwrap(),
         json!({
-            "model": "m", "max_tokens": 50, "temperature": 0.5, "system": "Be brief.", "tool_choice": {"type": "none"},
+            "model": "m", "max_tokens": 50, "temperature": 0.5, "stop_sequences": ["END"], "system": "Be brief.", "tool_choice": {"type": "none"},
             "messages": [
                 {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
                 {"role": "assistant", "content": [said[0], said[2]]},

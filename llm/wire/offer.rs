@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::bounds;
 use super::history::has_calls;
-use super::{Output, Prompt, ToolChoice, ToolDecl};
+use super::{Output, Prompt, START, ToolChoice, ToolDecl, quote};
 use crate::model::{ModelConfig, Provider, Structured};
 
 /// What every wire has to spell.
@@ -177,6 +177,15 @@ const ANTHROPIC: [&str; 13] = [
 ];
 
 impl Output {
+    /// Why no model can be asked for it, if none can.
+    pub fn fault(&self) -> Option<String> {
+        if let Err(error) = check(self) {
+            return Some(error.message().to_owned());
+        }
+        let broken = jsonschema::validator_for(&self.schema).err()?;
+        Some(format!("the schema of the output `{}` cannot be used: {}", self.name, quote(&broken.to_string(), START)))
+    }
+
     /// Without the words about the schema itself, which vendors refuse.
     pub(super) fn plain_schema(&self) -> Value {
         let mut schema = self.schema.clone();

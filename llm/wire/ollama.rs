@@ -29,6 +29,9 @@ pub(super) fn request(model: &ModelConfig, prompt: &Prompt) -> Result<Value, Err
     if let Some(temperature) = prompt.temperature {
         options.insert("temperature".to_owned(), json!(temperature));
     }
+    if !prompt.stop.is_empty() {
+        options.insert("stop".to_owned(), json!(prompt.stop));
+    }
     if !options.is_empty() {
         body.insert("options".to_owned(), Value::Object(options));
     }

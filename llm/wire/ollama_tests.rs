@@ -18,6 +18,7 @@ fn a_request_is_exactly_this() {
         tool_choice: ToolChoice::Required,
         max_tokens: Some(50),
         temperature: Some(0.5),
+        stop: vec!["END".into()],
         ..Prompt::default()
     };
     let mut said = calling(P)["message"].clone();
@@ -27,7 +28,7 @@ fn a_request_is_exactly_this() {
     assert_eq!(
         request(&model(P), &prompt).unwrap(),
         json!({
-            "model": "m", "stream": false, "options": {"num_predict": 50, "temperature": 0.5},
+            "model": "m", "stream": false, "options": {"num_predict": 50, "temperature": 0.5, "stop": ["END"]},
             "messages": [
                 {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Question?"}, said,
                 {"role": "tool", "tool_name": "f", "tool_call_id": "call_0", "content": "of f"},

@@ -24,6 +24,8 @@ pub struct Prompt {
     pub max_tokens: Option<u32>,
     /// The sampling temperature.
     pub temperature: Option<f64>,
+    /// The model stops before it would say one of these.
+    pub stop: Vec<String>,
     /// The form of the final answer, if it is to be JSON. How it is asked for, [`ModelConfig::structured`] or else the wire
     /// decides; [`structured::read`](crate::structured::read) reads it, whichever way it came.
     pub output: Option<Output>,

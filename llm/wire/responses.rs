@@ -1,7 +1,7 @@
 //! `OpenAI` Responses, without any state at the provider: nothing is stored there, and the items of each answer go back verbatim, the
 //! encrypted reasoning among them. It never sends anything.
 
-use abide_engine::Error;
+use abide_engine::{Error, terminal};
 use serde_json::{Map, Value, json};
 
 use super::history::{Step, steps};
@@ -12,6 +12,12 @@ use crate::model::ModelConfig;
 
 pub(super) fn request(model: &ModelConfig, prompt: &Prompt) -> Result<Value, Error> {
     let offer = Offer::of(model, prompt)?;
+    if !prompt.stop.is_empty() {
+        return Err(terminal(format!(
+            "`{}` is asked over the wire `openai-responses`, which has no `stop`: remove it, or use provider = \"openai\"",
+            model.model
+        )));
+    }
     let mut body = Map::new();
     body.insert("model".to_owned(), json!(model.model));
     body.insert("input".to_owned(), input(model, prompt));

@@ -91,6 +91,12 @@ impl Login {
         Ok((record.clients().filter_map(port).collect(), true))
     }
 
+    /// The address of this machine that it leads back to, at this port.
+    pub fn redirect_uri(&self, port: u16) -> String {
+        let host = if self.keeper.settings.redirect_localhost { "localhost" } else { "127.0.0.1" };
+        format!("http://{host}:{port}/callback")
+    }
+
     /// The login that was begun and not finished, here or in another process.
     ///
     /// # Errors

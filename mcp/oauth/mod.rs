@@ -17,6 +17,8 @@ mod record;
 mod renew;
 
 #[cfg(test)]
+mod inside_tests;
+#[cfg(test)]
 mod oauth_tests;
 
 use abide_llm::SecretRef;
@@ -58,6 +60,14 @@ pub struct OAuth {
     /// The port of `http://127.0.0.1:PORT/callback`, where it was registered; a free one otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect_port: Option<u16>,
+    /// Was `http://localhost:PORT/callback` registered instead, as by other programs?
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub redirect_localhost: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// How a token is got.
@@ -93,4 +103,5 @@ pub(crate) struct Settings {
     pub(crate) issuer: Option<String>,
     pub(crate) scopes: Vec<String>,
     pub(crate) redirect_port: Option<u16>,
+    pub(crate) redirect_localhost: bool,
 }

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::request::Parts;
@@ -37,8 +37,11 @@ pub struct Gate {
     token: Option<Token>,
     pub(super) body_bytes: usize,
     pub(super) connections: usize,
-    per_second: u32,
-    left: Mutex<(f64, Instant)>,
+    /// How long a client may take for its headers, for its body, and to read what it is sent.
+    pub(super) patience: Duration,
+    room: Bucket,
+    /// What is left for those who are turned away: they take no room from the others.
+    strangers: Bucket,
 }
 
 /// Why somebody may not.
@@ -65,15 +68,9 @@ impl Gate {
         if !address.is_unspecified() && !hosts.contains(&own) {
             hosts.push(own);
         }
-        let per_second = 200;
-        Self {
-            hosts,
-            token: None,
-            body_bytes: 4 << 20,
-            connections: 256,
-            per_second,
-            left: Mutex::new((f64::from(per_second), Instant::now())),
-        }
+        let (room, strangers) = (Bucket::new(200), Bucket::new(200));
+        let patience = Duration::from_secs(30);
+        Self { hosts, token: None, body_bytes: 4 << 20, connections: 256, patience, room, strangers }
     }
 
     /// Also under this name.
@@ -100,17 +97,29 @@ impl Gate {
     /// How many requests a second; 200 without it.
     #[must_use]
     pub fn per_second(mut self, most: u32) -> Self {
-        self.per_second = most.max(1);
-        self.left = Mutex::new((f64::from(self.per_second), Instant::now()));
+        (self.room, self.strangers) = (Bucket::new(most), Bucket::new(most));
+        self
+    }
+
+    /// How long a client may take for its headers, for its body, and to read what it is sent; 30 seconds without it.
+    #[must_use]
+    pub fn patience(mut self, most: Duration) -> Self {
+        self.patience = most;
         self
     }
 
     pub(super) fn check(&self, parts: &Parts, now: Instant) -> Result<(), Turned> {
-        let turned = |status, why| Err(Turned { status, why, header: None });
-        if !self.has_room(now) {
+        let known = self.knows(parts);
+        let bucket = if known.is_ok() { &self.room } else { &self.strangers };
+        if !bucket.has_room(now) {
             let header = Some(("retry-after", "1"));
             return Err(Turned { status: StatusCode::TOO_MANY_REQUESTS, why: "too many requests", header });
         }
+        known
+    }
+
+    fn knows(&self, parts: &Parts) -> Result<(), Turned> {
+        let turned = |status, why| Err(Turned { status, why, header: None });
         // A page of another site can make a browser send requests here, and name its own name.
         let named = |authority: &str| self.hosts.iter().any(|host| *host == name_of(authority));
         if !only(&parts.headers, HOST).is_some_and(named) || !parts.uri.authority().is_none_or(|a| named(a.as_str())) {
@@ -134,10 +143,22 @@ impl Gate {
         }
         Ok(())
     }
+}
 
-    /// A bucket that fills by so many a second, and holds as many.
+/// It fills by so many a second, and holds as many.
+struct Bucket {
+    per_second: f64,
+    left: Mutex<(f64, Instant)>,
+}
+
+impl Bucket {
+    fn new(per_second: u32) -> Self {
+        let per_second = f64::from(per_second.max(1));
+        Self { per_second, left: Mutex::new((per_second, Instant::now())) }
+    }
+
     fn has_room(&self, now: Instant) -> bool {
-        let (most, mut left) = (f64::from(self.per_second), self.left.lock().unwrap_or_else(PoisonError::into_inner));
+        let (most, mut left) = (self.per_second, self.left.lock().unwrap_or_else(PoisonError::into_inner));
         let (before, since) = *left;
         let filled = (before + now.saturating_duration_since(since).as_secs_f64() * most).min(most);
         let room = filled >= 1.0;
@@ -147,7 +168,7 @@ impl Gate {
 }
 
 /// A header that stands there once.
-fn only(headers: &HeaderMap, name: http::HeaderName) -> Option<&str> {
+pub(super) fn only(headers: &HeaderMap, name: http::HeaderName) -> Option<&str> {
     let mut all = headers.get_all(name).iter();
     let first = all.next()?;
     all.next().is_none().then(|| first.to_str().ok()).flatten()
@@ -167,7 +188,6 @@ fn name_of(authority: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use std::net::Ipv4Addr;
-    use std::time::Duration;
 
     use super::*;
 
@@ -227,10 +247,21 @@ mod tests {
 
     #[test]
     fn who_comes_too_often_waits() {
-        let gate = Gate::new(Ipv4Addr::LOCALHOST.into()).per_second(2);
+        let bucket = Bucket::new(2);
         let start = Instant::now();
-        assert!(gate.has_room(start) && gate.has_room(start) && !gate.has_room(start));
-        assert!(!gate.has_room(start + Duration::from_millis(400)));
-        assert!(gate.has_room(start + Duration::from_millis(600)));
+        assert!(bucket.has_room(start) && bucket.has_room(start) && !bucket.has_room(start));
+        assert!(!bucket.has_room(start + Duration::from_millis(400)));
+        assert!(bucket.has_room(start + Duration::from_millis(600)));
+    }
+
+    #[test]
+    fn strangers_take_no_room_from_those_who_may_come_in() {
+        let text = "0123456789abcdef";
+        let gate = Gate::new(Ipv4Addr::LOCALHOST.into()).token(Token::new(text).unwrap()).per_second(1);
+        let stranger = |header: (&str, &str)| asked(&gate, &[("host", "localhost"), header]);
+        assert_eq!(stranger(("authorization", "Bearer guessed-guessed-guessed")), 401);
+        assert_eq!(stranger(("authorization", "Bearer guessed-guessed-guessed")), 429, "nor do they guess for long");
+        assert_eq!(stranger(("origin", "http://evil.com")), 429);
+        assert_eq!(asked(&gate, &[("host", "localhost"), ("authorization", &format!("Bearer {text}"))]), 200);
     }
 }

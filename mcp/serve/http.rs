@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
+use http::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -13,10 +13,11 @@ use hyper::body::Incoming as IncomingBody;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 
 use super::caller::WAITING;
 use super::gate::{Gate, Turned};
@@ -24,7 +25,7 @@ use super::message::{self, Answer, Incoming, read};
 use super::modern::{self, Spoken};
 use super::session::Session;
 use super::stream::{Accepts, Body, answered, nothing, whole};
-use super::{LEGACY, Refusal, Server, headers, legacy};
+use super::{LEGACY, Refusal, Server, headers, legacy, news};
 
 /// The one path.
 const PATH: &str = "/mcp";
@@ -32,12 +33,10 @@ const PATH: &str = "/mcp";
 /// The header with a session's id.
 const SESSION: &str = "mcp-session-id";
 
-/// How long a client may take for its headers, and for its body.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// Serves until it is dropped, and every connection with it.
 pub async fn listen(server: Server, listener: TcpListener, gate: Gate) {
     let room = Arc::new(Semaphore::new(gate.connections));
+    let patience = gate.patience;
     let door = Arc::new(Door { server, gate });
     let mut connections = JoinSet::new();
     loop {
@@ -55,8 +54,10 @@ pub async fn listen(server: Server, listener: TcpListener, gate: Gate) {
                 async move { Ok::<_, Infallible>(door.answer(request).await) }
             });
             let mut http = http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-            if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
+            http.timer(TokioTimer::new()).header_read_timeout(patience);
+            let mut stream = TimeoutStream::new(stream);
+            stream.set_write_timeout(Some(patience));
+            if let Err(error) = http.serve_connection(TokioIo::new(Box::pin(stream)), service).await {
                 tracing::debug!(%error, "a connection broke");
             }
             drop(place);
@@ -78,6 +79,7 @@ impl Door {
                 Err(refused(StatusCode::NOT_FOUND, &format!("MCP is spoken at {PATH} alone")))
             }
             Ok(()) if parts.method == Method::DELETE => Ok(self.end(&parts.headers)),
+            Ok(()) if parts.method == Method::GET && self.has_news(&parts.headers) => self.hear(&parts.headers).await,
             Ok(()) if parts.method != Method::POST => {
                 let mut response = refused(StatusCode::METHOD_NOT_ALLOWED, "only POST and DELETE are known here");
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST, DELETE"));
@@ -86,6 +88,24 @@ impl Door {
             Ok(()) => self.post(&parts, body).await,
         };
         outcome.unwrap_or_else(|response| response)
+    }
+
+    /// Is this a session that wants to hear what is told in it beside its requests?
+    fn has_news(&self, headers: &HeaderMap) -> bool {
+        headers.contains_key(SESSION) && accepts(headers).events && self.server.offer.about().tools_change
+    }
+
+    /// Tells it.
+    async fn hear(&self, headers: &HeaderMap) -> Result<Response<Body>, Response<Body>> {
+        let session = self.session(headers).map_err(|response| *response)?;
+        let ((out, messages), server) = (mpsc::channel(WAITING), self.server.clone());
+        let changed = server.offer.changed();
+        let work = Box::pin(async move {
+            news::tell(&server, changed, &json!({}), &out).await;
+            drop(session);
+            None
+        });
+        Ok(answered(work, messages, Accepts { json: false, events: true }).await)
     }
 
     /// Ends a session.
@@ -132,7 +152,7 @@ impl Door {
 
     async fn document(&self, body: IncomingBody) -> Result<Value, Response<Body>> {
         let limit = self.gate.body_bytes;
-        let bytes = match tokio::time::timeout(PATIENCE, Limited::new(body, limit).collect()).await {
+        let bytes = match tokio::time::timeout(self.gate.patience, Limited::new(body, limit).collect()).await {
             Err(_) => return Err(refused(StatusCode::REQUEST_TIMEOUT, "the body did not come")),
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
                 let why = format!("the body is larger than the limit of {limit} bytes");
@@ -248,5 +268,11 @@ fn turned_away(turned: &Turned) -> Response<Body> {
     if let Some((name, value)) = turned.header {
         response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
+    // Whoever may not come in keeps no place from others.
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

@@ -62,8 +62,9 @@ fn initialize(server: &Server, session: &Session, request: &Request) -> Value {
     let version = LEGACY.into_iter().find(|known| *known == asked).unwrap_or(LEGACY[0]);
     let capabilities = request.params.get("capabilities").filter(|all| all.is_object()).cloned();
     session.begin(version, capabilities.unwrap_or_else(|| json!({})));
+    let tools = about.of_tools();
     let mut offered = about.capabilities;
-    offered.insert("tools".to_owned(), json!({}));
+    offered.insert("tools".to_owned(), tools);
     if about.tasks && version == LEGACY[0] {
         offered.insert("tasks".to_owned(), json!({"cancel": {}, "requests": {"tools": {"call": {}}}}));
     }

@@ -5,6 +5,7 @@
 //! - `message`: JSON-RPC, read and written; [`refusal`](Refusal) its errors
 //! - `modern`: 2026-07-28, where each request says all by itself; `legacy` 2025-11-25, with `session`
 //! - `rounds`: a call with what it asks on its way, as either version has it; `tasks` what goes on after an answer
+//! - `news`: what is told to clients that did not ask for it just now
 //! - [`seal`](Seal): what is given to clients and believed only if it comes back unchanged
 //! - `stdio` and `http` are the ways in; `gate` is who may come, `headers` what they must say, `stream` how they are answered
 
@@ -15,6 +16,7 @@ mod http;
 mod legacy;
 mod message;
 mod modern;
+mod news;
 mod offer;
 mod refusal;
 mod rounds;
@@ -47,6 +49,9 @@ const LEGACY: [&str; 3] = ["2025-11-25", "2025-06-18", "2025-03-26"];
 /// How the extension for what goes on after an answer is called.
 const TASKS: &str = "io.modelcontextprotocol/tasks";
 
+/// States that have come back, at most: more are not believed until some of them are too old anyway.
+const MOST_USED: usize = 100_000;
+
 /// A server of this offer. A clone is the same one.
 #[derive(Clone)]
 pub struct Server {
@@ -67,8 +72,10 @@ impl Server {
     fn is_first_use(&self, state: [u8; 32], until_ms: i64) -> bool {
         let now = now_ms();
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.retain(|_, until| *until > now);
-        used.insert(state, until_ms).is_none()
+        if used.len() >= MOST_USED {
+            used.retain(|_, until| *until > now);
+        }
+        used.len() < MOST_USED && used.insert(state, until_ms).is_none()
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::caller::declares_tasks;
 use super::message::{Answer, Request};
 use super::refusal::UNSUPPORTED_VERSION;
-use super::{Caller, MODERN, Refusal, Server, TASKS, rounds, tasks};
+use super::{Caller, MODERN, Refusal, Server, TASKS, news, rounds, tasks};
 
 /// The keys of `_meta` that are the protocol's.
 pub(super) const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
@@ -83,6 +83,7 @@ async fn dispatch(
             let tools: Vec<Value> = server.offer.tools().await.into_iter().map(|tool| tool.definition).collect();
             Ok(json!({ "tools": tools }))
         }
+        news::LISTEN => Err(news::modern(server, request, &caller.out).await),
         "tasks/get" | "tasks/update" | "tasks/cancel" if about.tasks => tasks::modern(server, request, caller).await,
         gone if GONE.contains(&gone) || gone.starts_with("tasks/") => Err(Refusal::no_method(gone)),
         _ => rounds::once(server, request, caller).await,
@@ -91,8 +92,9 @@ async fn dispatch(
 
 fn discover(server: &Server) -> Value {
     let about = server.offer.about();
+    let tools = about.of_tools();
     let mut capabilities = about.capabilities;
-    capabilities.insert("tools".to_owned(), json!({}));
+    capabilities.insert("tools".to_owned(), tools);
     if about.tasks {
         capabilities.insert("extensions".to_owned(), json!({ TASKS: {} }));
     }

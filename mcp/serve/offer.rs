@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use abide_llm::BoxFuture;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Caller, Refusal};
 
@@ -20,6 +20,15 @@ pub struct About {
     pub capabilities: Map<String, Value>,
     /// Are there calls that go on after they have been answered?
     pub tasks: bool,
+    /// Can the tools become others while it serves? Then [`Offer::changed`] says so.
+    pub tools_change: bool,
+}
+
+impl About {
+    /// What it says of its tools.
+    pub(super) fn of_tools(&self) -> Value {
+        if self.tools_change { json!({"listChanged": true}) } else { json!({}) }
+    }
 }
 
 /// Does a call of a tool go on after it has been answered, with a handle for its result?
@@ -135,6 +144,11 @@ pub trait Offer: Send + Sync + 'static {
 
     /// All tools, always in the same order.
     fn tools(&self) -> BoxFuture<Vec<Tool>>;
+
+    /// Ends once the tools may be others than they were when this was called.
+    fn changed(&self) -> BoxFuture<()> {
+        Box::pin(std::future::pending())
+    }
 
     /// The tool of this name.
     fn tool(&self, name: &str) -> BoxFuture<Option<Tool>>;

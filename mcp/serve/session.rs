@@ -126,12 +126,12 @@ impl Session {
         let (stop, stopped) = oneshot::channel();
         let id = id.to_string();
         lock(&self.under_way).insert(id.clone(), stop);
-        let done = tokio::select! {
+        // Also if its client goes away, and this is dropped.
+        let _under_way = UnderWay { session: self, id };
+        tokio::select! {
             done = work => Some(done),
             Ok(()) = stopped => None,
-        };
-        lock(&self.under_way).remove(&id);
-        done
+        }
     }
 
     /// `notifications/cancelled`.
@@ -140,6 +140,18 @@ impl Session {
         if let Some(stop) = stop {
             let _ = stop.send(());
         }
+    }
+}
+
+/// A request that is not worked on any more is forgotten.
+struct UnderWay<'s> {
+    session: &'s Session,
+    id: String,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        lock(&self.session.under_way).remove(&self.id);
     }
 }
 
@@ -182,5 +194,28 @@ impl Sessions {
     /// Ends one. False if there is none.
     pub(super) fn close(&self, id: &str) -> bool {
         lock(&self.0).remove(id).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_whose_client_is_gone_is_not_kept() {
+        let session = Session::new();
+        for n in 0..3 {
+            let id = json!(n);
+            let mut work = Box::pin(session.attend(&id, std::future::pending::<()>()));
+            assert!(futures_util::poll!(&mut work).is_pending());
+            assert_eq!(lock(&session.under_way).len(), 1);
+        }
+        assert!(lock(&session.under_way).is_empty());
+        let id = json!("a");
+        let mut work = Box::pin(session.attend(&id, std::future::pending::<()>()));
+        assert!(futures_util::poll!(&mut work).is_pending());
+        session.cancelled(json!({"requestId": "a"}).as_object().unwrap());
+        assert_eq!(work.await, None);
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -13,7 +13,7 @@ use super::caller::WAITING;
 use super::message::{Answer, Incoming, Request, read};
 use super::modern::{self, Spoken};
 use super::session::Session;
-use super::{Refusal, Server, legacy};
+use super::{Refusal, Server, legacy, news};
 use crate::lines::{Line, next_line};
 
 /// How long requests may still take that were under way when the client closed its end.
@@ -31,13 +31,13 @@ where
     let (out, messages) = mpsc::channel(WAITING);
     let writing = tokio::spawn(write_all(messages, writer));
     let client = Client { server, session: Session::new(), out };
-    let (mut line, mut under_way) = (Vec::new(), JoinSet::new());
+    let (mut line, mut under_way, mut listening) = (Vec::new(), JoinSet::new(), JoinSet::new());
     loop {
         let found = tokio::select! {
             found = next_line(&mut reader, &mut line, most, |_| ()) => found?,
             () = client.out.closed() => Line::End,
         };
-        while under_way.try_join_next().is_some() {}
+        while under_way.try_join_next().is_some() || listening.try_join_next().is_some() {}
         match found {
             Line::End => break,
             Line::Cut => {
@@ -45,15 +45,19 @@ where
                 client.say(Answer::error(&Value::Null, &refusal)).await;
             }
             Line::Whole if line.iter().all(u8::is_ascii_whitespace) => {}
-            Line::Whole => client.hears(&line, &mut under_way).await,
+            Line::Whole => client.hears(&line, &mut under_way, &mut listening).await,
         }
     }
     client.session.falls_silent();
+    listening.shutdown().await;
     let _ = tokio::time::timeout(LAST_WORDS, async { while under_way.join_next().await.is_some() {} }).await;
     under_way.shutdown().await;
     drop(client);
     writing.await.unwrap_or(Ok(()))
 }
+
+/// Requests that are worked on at the same time, at most.
+const MOST: usize = 1_000;
 
 struct Client {
     server: Server,
@@ -66,7 +70,8 @@ impl Client {
         let _ = self.out.send(answer.message).await;
     }
 
-    async fn hears(&self, line: &[u8], under_way: &mut JoinSet<()>) {
+    /// `listening` takes what is told for as long as the client is there.
+    async fn hears(&self, line: &[u8], under_way: &mut JoinSet<()>, listening: &mut JoinSet<()>) {
         let Ok(value) = serde_json::from_slice(line) else {
             return self.say(Answer::error(&Value::Null, &Refusal::new(-32_700, "the message is not JSON"))).await;
         };
@@ -82,10 +87,19 @@ impl Client {
             Ok(Incoming::Request(request)) if request.method == "initialize" => {
                 let answer = respond(&self.server, &self.session, &request, self.out.clone()).await;
                 self.say(answer).await;
+                if self.server.offer.about().tools_change && listening.is_empty() {
+                    let (server, out, changed) = (self.server.clone(), self.out.clone(), self.server.offer.changed());
+                    listening.spawn(async move { news::tell(&server, changed, &json!({}), &out).await });
+                }
+            }
+            Ok(Incoming::Request(request)) if under_way.len() + listening.len() >= MOST => {
+                let why = format!("{MOST} requests are being worked on: wait for an answer to one of them");
+                self.say(Answer::error(&request.id, &Refusal::new(-32_000, why))).await;
             }
             Ok(Incoming::Request(request)) => {
                 let (server, session, out) = (self.server.clone(), Arc::clone(&self.session), self.out.clone());
-                under_way.spawn(async move {
+                let among = if request.method == news::LISTEN { listening } else { under_way };
+                among.spawn(async move {
                     let answer = session.attend(&request.id, respond(&server, &session, &request, out.clone())).await;
                     if let Some(answer) = answer {
                         let _ = out.send(answer.message).await;

@@ -75,7 +75,11 @@ impl<'p> Composer<'p> {
             return Err(ConfigError::invalid(&def.at, problem, help));
         }
         self.within.push(def.name.clone());
-        let parts = def.agents.iter().map(|name| self.named(def, "agents", name)).collect::<Result<_, _>>()?;
+        let mut parts: Vec<_> =
+            def.agents.iter().map(|name| self.named(def, "agents", name)).collect::<Result<_, _>>()?;
+        for server in &def.servers {
+            parts.push(self.server(def, server)?);
+        }
         let mut roles = BTreeMap::new();
         for (role, name) in &def.roles {
             roles.insert((*role).to_owned(), self.role(def, role, name)?);
@@ -105,7 +109,7 @@ impl<'p> Composer<'p> {
             return self.workflow(def);
         }
         // A path is one from the project's root here: the table may be read from any folder below.
-        let is_path = name.contains(['/', '\\']) || Path::new(name).extension().is_some_and(|end| end == "md");
+        let is_path = name.contains(['/', '\\']) || AgentDef::is_file(Path::new(name));
         let target =
             if is_path { self.project.root().join(name).to_string_lossy().into_owned() } else { name.to_owned() };
         match self.project.agent(&target) {
@@ -116,6 +120,17 @@ impl<'p> Composer<'p> {
                 error.help(),
             )),
             Err(error) => Err(error),
+        }
+    }
+
+    /// A plain agent with the tools of a server.
+    fn server(&mut self, by: &WorkflowDef, name: &str) -> Result<Composition, ConfigError> {
+        match self.project.agent_of_server(name, by.model.as_deref(), &by.at)? {
+            Some(def) => self.agent(&def),
+            None => {
+                let problem = format!("`servers` of [workflows.{}] names `{name}`, which nothing declares", by.name);
+                Err(ConfigError::invalid(&by.at, problem, "declare it under mcpServers in .mcp.json"))
+            }
         }
     }
 

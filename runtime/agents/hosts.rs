@@ -49,6 +49,12 @@ impl Agents {
         Self { shared: Arc::new(Shared { env, trust, client: Client::default(), pools: Mutex::default() }) }
     }
 
+    /// The surroundings in which files are looked up.
+    #[cfg(feature = "cli")]
+    pub(super) fn env(&self) -> &Env {
+        &self.shared.env
+    }
+
     /// The factory of agents' runs, for `Builder::factory` under [`super::FACTORY`].
     pub fn factory(&self) -> Factory {
         let agents = self.clone();

@@ -18,11 +18,22 @@ impl Builder {
     /// Registers an agent or a pattern as a workflow of its name: it takes a text (or an [`Input`] in JSON), and gives its answer as text, or in
     /// JSON where it has one.
     ///
+    /// To clients of `abide serve` it is what it says that it is good for, and takes a text; [`Builder::describe`] says something else.
+    ///
     /// With it agents are lent what they need ([`Builder::agents`]), unless the program has lent an [`AgentHost`] itself.
     pub fn agent(self, work: impl Work) -> Self {
         let work: Arc<dyn Work> = Arc::new(work);
         let name = work.name().to_owned();
         let builder = if self.lends::<AgentHost>() { self } else { self.agents() };
+        #[cfg(feature = "serve")]
+        let builder = {
+            let about = match work.about().trim() {
+                "" => format!("Has `{name}` do something"),
+                about => about.to_owned(),
+            };
+            let input = serde_json::json!({"type": "string", "minLength": 1, "description": "What it is to do"});
+            builder.describe(&name, &about, input)
+        };
         builder.workflow(name, move |ctx, input: Input| {
             let work = work.clone();
             async move { work.begin(&ctx, input).await.map(said) }

@@ -52,6 +52,9 @@ pub(crate) enum Verb {
     Login(Login),
     /// Forget what lets abide in at a server
     Logout(Login),
+    /// Start runs at certain times
+    #[command(subcommand)]
+    Schedule(super::schedule_args::Schedule),
     /// Offer agents and workflows to MCP clients, and work on whatever is due or interrupted
     Serve(Serve),
     /// Consent to what this project's files, or a run, ask for
@@ -91,6 +94,12 @@ pub(crate) struct Run {
     /// Use this model instead of the agent's own
     #[arg(long)]
     pub(crate) model: Option<String>,
+    /// Wait in this queue of `[queues]` for its turn [default: what its file says]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) queue: Option<String>,
+    /// Its place among those that wait there: the higher number goes first
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) priority: Option<i32>,
     /// Leave it to a process in the background
     #[arg(long, conflicts_with = "no_wait")]
     pub(crate) detach: bool,
@@ -130,6 +139,9 @@ pub(crate) struct Resume {
 pub(crate) struct Usage {
     /// One run, with each of its agents
     pub(crate) run: Option<String>,
+    /// Each call of that run, in the tree of its workflows and agents
+    #[arg(long, requires = "run")]
+    pub(crate) calls: bool,
     /// How many runs at most
     #[arg(long, short = 'n', default_value_t = 50)]
     pub(crate) limit: u32,

@@ -28,6 +28,10 @@ fn what_does_not_go_together_is_refused() {
         "nothing",
         "answer r",
         "answer r {} --decline",
+        "schedule add x a b",
+        "schedule add x --every 1h --tz UTC a b",
+        "schedule add x --every 1h a b --priority 3",
+        "schedule trigger x --detach --no-wait",
     ] {
         assert!(Cli::try_parse_from(format!("abide {line}").split(' ')).is_err(), "{line}");
     }
@@ -46,6 +50,11 @@ fn what_does_not_go_together_is_refused() {
         "login docs --no-browser",
         "logout docs",
         "serve --stdio --within 5",
+        "run a b --queue q --priority -3 --detach",
+        "schedule add x --cron @daily --tz UTC a b --missed all --overlap queue --replace",
+        "schedule add x --every 1h a b --queue q --priority -3",
+        "schedule list --json",
+        "schedule rm x",
         "serve --http [::1]:0 --token-file t --allow-host box.lan",
     ] {
         assert!(Cli::try_parse_from(format!("abide {line}").split(' ')).is_ok(), "{line}");

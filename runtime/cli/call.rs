@@ -72,28 +72,38 @@ enum News {
     Asks(Question, oneshot::Sender<Reply>),
 }
 
+/// What may wait to be shown: of a server that tells more, the rest is not.
+const WAITING: usize = 256;
+
 struct Terminal {
-    news: mpsc::UnboundedSender<News>,
+    news: mpsc::Sender<News>,
     interactive: bool,
 }
 
-fn news(interactive: bool) -> (Driver, mpsc::UnboundedReceiver<News>) {
-    let (sender, receiver) = mpsc::unbounded_channel();
+fn news(interactive: bool) -> (Driver, mpsc::Receiver<News>) {
+    let (sender, receiver) = mpsc::channel(WAITING);
     let terminal = Arc::new(Terminal { news: sender, interactive });
     (Driver { watch: terminal.clone(), elicit: terminal, ..Driver::default() }, receiver)
 }
 
 impl Watch for Terminal {
     fn progress(&self, _call: &ToolCall, progress: &Progress) {
-        let _ = self.news.send(News::Progress(progress.clone()));
+        let _ = self.news.try_send(News::Progress(progress.clone()));
     }
 }
 
 impl Elicit for Terminal {
     fn elicit(&self, question: Question) -> BoxFuture<Reply> {
         let (sender, reply) = oneshot::channel();
-        let asked = self.interactive && self.news.send(News::Asks(question, sender)).is_ok();
-        Box::pin(async move { if asked { reply.await.unwrap_or(Reply::Cancel) } else { Reply::Decline } })
+        let news = self.interactive.then(|| self.news.clone());
+        Box::pin(async move {
+            match news {
+                Some(news) if news.send(News::Asks(question, sender)).await.is_ok() => {
+                    reply.await.unwrap_or(Reply::Cancel)
+                }
+                _ => Reply::Decline,
+            }
+        })
     }
 }
 
@@ -101,7 +111,7 @@ async fn carry_out(
     screen: &Screen,
     bench: &Bench,
     call: ToolCall,
-    news: &mut mpsc::UnboundedReceiver<News>,
+    news: &mut mpsc::Receiver<News>,
 ) -> Result<Value, Failure> {
     let key = abide_engine::hex::encode(&crate::random::bytes16());
     let meta = [(IDEMPOTENCY_KEY.to_owned(), Value::from(key))].into();

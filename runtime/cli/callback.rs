@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 /// Where a login leads back to.
-pub(super) const PATH: &str = "/callback";
+const PATH: &str = "/callback";
 
 /// What the browser shows in the end.
 const PAGE: &str = "<!doctype html><meta charset=utf-8><title>abide</title><p>abide has its answer: you can close this window, and look \
@@ -45,12 +45,15 @@ impl Callback {
 
 async fn serve(listener: TcpListener, login: Arc<Login>, to: mpsc::Sender<String>) {
     let Ok(here) = listener.local_addr() else { return };
+    // By the name by which the authorization server knows it.
+    let here = login.redirect_uri(here.port());
+    let here: Arc<str> = here.trim_start_matches("http://").trim_end_matches(PATH).into();
     let mut open = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        let (login, to) = (Arc::clone(&login), to.clone());
+        let (login, to, here) = (Arc::clone(&login), to.clone(), Arc::clone(&here));
         let service = service_fn(move |request: Request<Incoming>| {
-            let (login, to) = (Arc::clone(&login), to.clone());
-            async move { Ok::<_, Infallible>(answer(&request, &here.to_string(), &login, &to)) }
+            let (login, to, here) = (Arc::clone(&login), to.clone(), Arc::clone(&here));
+            async move { Ok::<_, Infallible>(answer(&request, &here, &login, &to)) }
         });
         open.spawn(async move {
             // A browser that goes away has no more to say.

@@ -32,6 +32,7 @@ pub(crate) fn report(status: &'static str, steps: &[(&str, &'static str, Option<
         workflow: "agent:a".to_owned(),
         status,
         waiting_for: None,
+        queue: None,
         until_ms: None,
         input: None,
         output: None,

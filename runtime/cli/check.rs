@@ -19,6 +19,7 @@ struct Document {
     servers: Vec<Named>,
     agents: Vec<Named>,
     workflows: Vec<Named>,
+    queues: Vec<Named>,
     problems: Vec<Problem>,
     notes: Vec<String>,
 }
@@ -110,6 +111,9 @@ impl Document {
         for workflow in project.workflows().values() {
             self.keep(|it| &mut it.workflows, &workflow.name, workflow_line(project, workflow));
         }
+        let queue =
+            |queue: &crate::Queue| Named { name: queue.name.clone(), what: format!("{} at a time", queue.concurrency) };
+        self.queues = project.queues().values().map(queue).collect();
     }
 
     fn print(&self, session: &Session) {
@@ -122,6 +126,7 @@ impl Document {
             ("servers", &self.servers),
             ("agents", &self.agents),
             ("workflows", &self.workflows),
+            ("queues", &self.queues),
         ] {
             if rows.is_empty() {
                 continue;
@@ -155,6 +160,7 @@ fn model_line(model: &ModelConfig) -> String {
 /// What a run of the agent would be made of: all that pinning it needs is there.
 fn agent_line(project: &Project, def: &AgentDef) -> Result<String, ConfigError> {
     let pinned = AgentRun::pin(project, def, None)?;
+    project.queue_of(def)?;
     let agents = pinned.work.agents();
     let Some(agent) = agents.first() else { return Ok(String::new()) };
     let model = agent.model.as_ref().map(|model| model.model.clone()).unwrap_or_default();
@@ -170,6 +176,7 @@ fn agent_line(project: &Project, def: &AgentDef) -> Result<String, ConfigError> 
 /// What a run of the workflow would be made of: everybody that it names is there.
 fn workflow_line(project: &Project, def: &WorkflowDef) -> Result<String, ConfigError> {
     AgentRun::pin_workflow(project, def, None)?;
+    project.queue_of_workflow(def)?;
     let named: Vec<String> = def.named().map(|(key, name)| format!("{name} ({key})")).collect();
     let named = if named.is_empty() { String::new() } else { format!(" of {}", named.join(", ")) };
     Ok(format!("{}{named}; {}", def.pattern.as_str(), def.at))

@@ -152,11 +152,11 @@ impl Drive<'_> {
         for step in self.pending(i) {
             self.ask(i, step.id).await;
         }
-        let Some(flow) = self.flows.get(i) else { return };
-        if let Ok(info) = flow.run.inspect()
-            && info.status == "waiting"
-            && info.until_ms.is_some()
-        {
+        let Some(Ok(info)) = self.flows.get(i).map(|flow| flow.run.inspect()) else { return };
+        if let (Some("queue"), Some(queue)) = (info.waiting_for, &info.queue) {
+            self.screen.say(&format!("run {} waits for a place in the queue `{queue}`", info.id));
+        }
+        if info.status == "waiting" && (info.waiting_for == Some("queue") || info.until_ms.is_some()) {
             self.waits(i).await;
         }
     }

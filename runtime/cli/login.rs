@@ -141,7 +141,7 @@ async fn begin(session: &Session, login: &Login) -> Result<(Option<TcpListener>,
     }
     let listener = bind(login).await?;
     let port = listener.local_addr().map_err(|error| no_port(&error))?.port();
-    let waiting = login.begin(&format!("http://127.0.0.1:{port}{}", super::callback::PATH)).await;
+    let waiting = login.begin(&login.redirect_uri(port)).await;
     Ok((Some(listener), waiting.map_err(|error| failure(&error))?))
 }
 

@@ -5,7 +5,7 @@
 //! - `start`, `resume`: verbs that stay with runs (`drive`), seen live (`live`), to an `end`
 //! - `messages`: what can be said to a run (`candidates`: to which step, `verdict`: about one in doubt)
 //! - `tools`, `call`: verbs that try servers outside of runs (`bench`); `login`: who abide is there (`callback`: the end of it)
-//! - `serve`: the verb that others call through
+//! - `serve`: the verb that others call through; `schedule` (`schedule_args`): the one that the clock calls through
 //! - `look`, `replay`, `check`, `doctor`: verbs that only look; `consent`: what files may do, and `abide trust`
 //! - `talk`: what is asked in words, put to a person (`form` by a server, `question` by an agent); `prompt`: a server's prompt as input
 //! - `screen`, `failure`, `hints`, `next`, `clock`, `log`: how it is told
@@ -35,6 +35,8 @@ mod prompt;
 mod question;
 mod replay;
 mod resume;
+mod schedule;
+mod schedule_args;
 mod screen;
 mod serve;
 mod session;
@@ -161,6 +163,7 @@ async fn carry_out(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Call(args) => call::call(session, &args).await,
         Verb::Login(args) => login::login(session, &args).await,
         Verb::Logout(args) => login::logout(session, &args).await,
+        Verb::Schedule(verb) => schedule::schedule(session, &verb).await,
         Verb::Serve(args) => serve::serve(session, &args).await,
         Verb::Trust(args) => consent::trust(session, &args).await,
         Verb::Verify(args) => look::verify(session, &args).await,

@@ -22,7 +22,9 @@ pub(crate) fn standing(report: &Report) -> String {
             let looks = report.steps.iter().any(|step| step.kind == "timer" && step.status == "scheduled");
             let until = run.until_ms.filter(|_| !(looks && matches!(what, "answer" | "approval")));
             let until = until.map(|ms| format!(" until {}", when(ms, now_ms()))).unwrap_or_default();
-            format!("run `{}` {}{until}{why}", run.id, waits_for(what))
+            let queue =
+                run.queue.as_ref().filter(|_| what == "queue").map(|name| format!(" `{name}`")).unwrap_or_default();
+            format!("run `{}` {}{queue}{until}{why}", run.id, waits_for(what))
         }
         (status, _) => format!("run `{}` is {status}{why}", run.id),
     }
@@ -35,6 +37,7 @@ pub(crate) fn waits_for(what: &str) -> &'static str {
         "rate_limit" => "waits out a rate limit",
         "signal" => "waits for a signal",
         "child" => "waits for another run",
+        "queue" => "waits for a place in its queue",
         "approval" => "waits for approval",
         "answer" => "waits for an answer",
         "in_doubt" => "waits for a word on a step in doubt",
@@ -120,7 +123,7 @@ pub(crate) fn next(report: &Report, hints: &Hints) -> Vec<String> {
         Some("budget") => {
             lines.push(format!("raise it, and go on: {}", hints.command(&["resume", id, "--budget", "+AMOUNT"])));
         }
-        Some("timer" | "rate_limit" | "child") if run.owner_pid.is_none() => {
+        Some("timer" | "rate_limit" | "child" | "queue") if run.owner_pid.is_none() => {
             lines.push(format!("go on: {}", hints.command(&["resume", id])));
         }
         _ => {}

@@ -57,14 +57,23 @@ async fn go_on(session: &Session, opened: &Opened, run: &Run, steal: bool, stay:
     Ok(stay_with(&session.screen, opened, stay, progress, stop, vec![run]).await)
 }
 
+/// Starts what schedules have due, then finds every run that is interrupted or due.
+async fn look(session: &Session, opened: &Opened) -> Result<Vec<String>, Failure> {
+    session.limit_queues(&opened.abide).await?;
+    for run in opened.abide.start_due().await? {
+        session.screen.say(&format!("due by its schedule: run {run}"));
+    }
+    Ok(opened.abide.due()?)
+}
+
 /// Goes on with every run that is interrupted or due, side by side.
 async fn all(session: &Session, opened: Opened, stay: Stay) -> Result<(), Failure> {
     let (progress, stop) = (opened.abide.progress(), Stop::listen());
-    let due = match opened.abide.due() {
+    let due = match look(session, &opened).await {
         Ok(due) => due,
-        Err(error) => {
+        Err(failure) => {
             opened.close().await;
-            return Err(error.into());
+            return Err(failure);
         }
     };
     if due.is_empty() {

@@ -27,7 +27,7 @@ const AHEAD: usize = 64 * 1024;
 /// The way in.
 enum Way {
     Stdio,
-    Http(TcpListener, Gate, String),
+    Http(TcpListener, Box<Gate>, String),
     /// It only works on what is there.
     None,
 }
@@ -44,6 +44,10 @@ pub(crate) async fn serve(session: &Session, args: &Args) -> Result<(), Failure>
             return Err(secret(&error));
         }
     };
+    if let Err(failure) = session.limit_queues(&opened.abide).await {
+        opened.close().await;
+        return Err(failure);
+    }
     let hints = session.hints.clone();
     let command = Arc::new(move |words: &[&str]| hints.command(words));
     let options = Options { within: Duration::from_secs(args.within), command };
@@ -82,7 +86,7 @@ async fn through(server: Server, way: Way) -> Result<bool, Failure> {
     match way {
         Way::None => std::future::pending().await,
         Way::Http(listener, gate, _) => {
-            listen(server, listener, gate).await;
+            listen(server, listener, *gate).await;
             Ok(false)
         }
         Way::Stdio => {
@@ -138,7 +142,7 @@ async fn way(session: &Session, args: &Args) -> Result<Way, Failure> {
     }
     let listener = TcpListener::bind(address).await.map_err(|error| taken(address, &error))?;
     let address = listener.local_addr().map_err(|error| taken(address, &error))?;
-    Ok(Way::Http(listener, gate, format!("http://{address}/mcp")))
+    Ok(Way::Http(listener, Box::new(gate), format!("http://{address}/mcp")))
 }
 
 fn taken(address: SocketAddr, error: &std::io::Error) -> Failure {

@@ -45,6 +45,16 @@ impl Session {
         Ok(Self { env, db, hints, screen, app: Mutex::new(app) })
     }
 
+    /// Has the queues hold what the files say now: a place that is more of one is given to those that wait. What is wrong with the files is told
+    /// where they are needed.
+    pub(crate) async fn limit_queues(&self, abide: &Abide) -> Result<(), Failure> {
+        let Ok(project) = Project::load(&self.env) else { return Ok(()) };
+        for queue in project.queues().values() {
+            abide.limit(queue).await?;
+        }
+        Ok(())
+    }
+
     /// Is this a workflow of the program itself?
     pub(crate) fn has_workflow(&self, name: &str) -> bool {
         self.app().as_ref().is_some_and(|app| app.has_workflow(name))
@@ -108,7 +118,7 @@ impl Session {
         let builder = if existing { builder.existing() } else { builder };
         // Most verbs work on what they were told to, and leave other runs to others.
         let builder = builder.factory(FACTORY, agents.factory()).factory(WORKFLOW_FACTORY, agents.factory());
-        let abide = builder.recover(recover).start().await?;
+        let abide = builder.recover(recover).look_up(agents.look_up()).start().await?;
         Ok(Opened { abide, agents })
     }
 }

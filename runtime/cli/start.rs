@@ -14,9 +14,9 @@ use super::failure::{ENVIRONMENT, Failure};
 use super::prompt;
 use super::session::{Opened, Session};
 use super::stop::Stop;
-use crate::agents::{AgentRun, Agents};
+use crate::agents::{Agents, Target};
 use crate::config::{Project, Takes, read_input};
-use crate::{Definition, HostError, Run, Settled};
+use crate::{Definition, HostError, Queue, Run, Settled};
 
 /// How long a process in the background may take to take up its run before nothing is said about it.
 const TAKE_UP: Duration = Duration::from_secs(3);
@@ -26,6 +26,7 @@ struct Asked {
     workflow: String,
     input: serde_json::Value,
     definition: Definition,
+    queue: Option<Queue>,
 }
 
 /// Carries out `abide run`.
@@ -37,7 +38,12 @@ pub(crate) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
             return Err(Failure::usage(message, "leave out --prompt"));
         }
         let input = input(session, args, Takes::Json)?;
-        Asked { workflow: args.target.clone(), input, definition: Definition::default() }
+        // Its files need not be there if none of them is named.
+        let queue = match (&args.queue, args.priority) {
+            (None, None) => None,
+            _ => queue_of(&Project::load(&session.env)?, args, None)?,
+        };
+        Asked { workflow: args.target.clone(), input, definition: Definition::default(), queue }
     } else {
         agents_run(session, args, &agents).await?
     };
@@ -72,6 +78,9 @@ async fn begin(opened: &Opened, args: &Args, asked: Asked, known: bool) -> Resul
     if let Some(id) = &args.id {
         start = start.id(id);
     }
+    if let Some(queue) = asked.queue {
+        start = start.queue(queue);
+    }
     // One that exists is gone on with like any other.
     if args.detach || known {
         start = start.detached();
@@ -90,20 +99,32 @@ async fn begin(opened: &Opened, args: &Args, asked: Asked, known: bool) -> Resul
     Ok((run, None))
 }
 
+/// The queue that the call names, or `own`, with the priority that it names.
+fn queue_of(project: &Project, args: &Args, own: Option<Queue>) -> Result<Option<Queue>, Failure> {
+    let named = args.queue.as_deref().map(|name| project.queue(name)).transpose()?;
+    let queue = match (named, own) {
+        // A priority of its own goes along.
+        (Some(named), Some(own)) if own.name == named.name => Some(own),
+        (named, own) => named.or(own),
+    };
+    match (queue, args.priority) {
+        (Some(queue), Some(priority)) => Ok(Some(queue.priority(priority))),
+        (None, Some(_)) => Err(Failure::usage(
+            format!("`{}` is in no queue, so that it has no priority there", args.target),
+            "name one of [queues] with --queue NAME",
+        )),
+        (queue, None) => Ok(queue),
+    }
+}
+
 fn is_over(run: &Run) -> Result<bool, HostError> {
     Ok(matches!(run.inspect()?.status, "completed" | "failed" | "cancelled"))
 }
 
 async fn agents_run(session: &Session, args: &Args, agents: &Agents) -> Result<Asked, Failure> {
     let project = Project::load(&session.env)?;
-    let model = args.model.as_deref();
-    let (pinned, warnings) = match project.workflows().get(&args.target) {
-        Some(workflow) => AgentRun::pin_workflow(&project, workflow, model)?,
-        None => {
-            let agent = project.agent(&args.target)?;
-            (AgentRun::pin(&project, &agent, model)?, agent.warnings)
-        }
-    };
+    let Target { pinned, queue, warnings } = Target::find(&project, &args.target, args.model.as_deref())?;
+    let queue = queue_of(&project, args, queue)?;
     for warning in project.warnings().iter().chain(&warnings) {
         session.screen.say(&format!("warning: {warning}"));
     }
@@ -131,7 +152,7 @@ async fn agents_run(session: &Session, args: &Args, agents: &Agents) -> Result<A
         Failure::new(ENVIRONMENT, "definition", format!("the agent cannot be recorded: {error}"), "")
     })?;
     consent::ask(session, agents, name, &definition, consent::About::Everything).await?;
-    Ok(Asked { workflow: pinned.work.workflow_name(), input, definition })
+    Ok(Asked { workflow: pinned.work.workflow_name(), input, definition, queue })
 }
 
 fn attachment(session: &Session, path: &std::path::Path) -> Result<Attachment, Failure> {
@@ -147,7 +168,7 @@ fn input(session: &Session, args: &Args, takes: Takes) -> Result<serde_json::Val
 }
 
 /// Leaves the run to a process in the background, and tells what is known of it now.
-async fn detach(
+pub(super) async fn detach(
     session: &Session,
     opened: Opened,
     run: &Run,

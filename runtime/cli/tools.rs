@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use abide_engine::Effect;
 use abide_llm::{Policy, ToolSpec, Tools as _};
 use abide_mcp::{PromptArgument, PromptSpec};
+use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -57,9 +58,10 @@ pub(crate) async fn tools(session: &Session, args: &Args) -> Result<(), Failure>
 
 async fn list(session: &Session, bench: &Bench) -> Result<(), Failure> {
     let (mut failed, mut well, mut first) = (Vec::new(), Vec::new(), None);
-    // One by one: a server that does not start hides no other.
-    for server in &bench.declared {
-        match bench.servers.discover(vec![server.name.clone()]).await {
+    // Each by itself: a server that does not start hides no other, and one that takes its time holds up none.
+    let each = bench.declared.iter().map(|server| bench.servers.discover(vec![server.name.clone()]));
+    for (server, listed) in bench.declared.iter().zip(join_all(each).await) {
+        match listed {
             Ok(_) => well.push(server.name.clone()),
             Err(error) => {
                 let failure = failure(&error);
@@ -84,12 +86,19 @@ async fn list(session: &Session, bench: &Bench) -> Result<(), Failure> {
         versions.insert(server, version);
     }
     let tools: Vec<Row> = specs.into_iter().map(|spec| tool(bench, &versions, spec)).collect();
+    let is_only_one = bench.declared.len() == 1;
+    let told = format!("{} of {} servers could not be listed", failed.len(), bench.declared.len());
     if session.screen.json {
         session.screen.document(&Listed { tools, prompts, failed })?;
     } else {
-        show(session, &tools, &prompts, &failed);
+        show(session, &tools, &prompts, &failed, is_only_one);
     }
-    first.map_or(Ok(()), Err)
+    match first {
+        // Each was told already what is wrong with it.
+        Some(first) if !is_only_one && !session.screen.json => Err(Failure { message: told, ..first }),
+        Some(first) => Err(first),
+        None => Ok(()),
+    }
 }
 
 fn tool(bench: &Bench, versions: &BTreeMap<String, Option<String>>, spec: ToolSpec) -> Row {
@@ -99,9 +108,11 @@ fn tool(bench: &Bench, versions: &BTreeMap<String, Option<String>>, spec: ToolSp
         if believed { "the server, which is trusted".to_owned() } else { "nobody: the default".to_owned() }
     };
     let from = |pattern: Option<String>| pattern.map_or_else(otherwise, |pattern| format!("[tools.\"{pattern}\"]"));
+    // Reading a resource changes nothing, whatever the server is.
+    let reads = matches!(spec.tool.as_str(), "resources/list" | "resources/read");
     let declared_in = bench.declared.iter().find(|server| server.name == spec.server).map(|server| server.file.clone());
     Row {
-        effect_from: from(effect),
+        effect_from: if effect.is_none() && reads { "the protocol".to_owned() } else { from(effect) },
         policy_from: from(policy),
         declared_in: declared_in.unwrap_or_default(),
         protocol: versions.get(&spec.server).cloned().flatten(),
@@ -117,7 +128,7 @@ fn tool(bench: &Bench, versions: &BTreeMap<String, Option<String>>, spec: ToolSp
     }
 }
 
-fn show(session: &Session, tools: &[Row], prompts: &[PromptSpec], failed: &[Failed]) {
+fn show(session: &Session, tools: &[Row], prompts: &[PromptSpec], failed: &[Failed], is_only_one: bool) {
     if !tools.is_empty() {
         let rows = tools.iter().map(|tool| {
             [
@@ -139,8 +150,9 @@ fn show(session: &Session, tools: &[Row], prompts: &[PromptSpec], failed: &[Fail
         });
         session.screen.data(&table(["SERVER", "PROMPT", "ARGUMENTS", "WHAT IT IS FOR"], rows));
     }
-    for failed in failed {
-        session.screen.say(&format!("{}: {}", failed.server, failed.error));
+    // Of the only one it is said at the end.
+    for failed in failed.iter().filter(|_| !is_only_one) {
+        session.screen.say(&failed.error);
     }
     if tools.is_empty() && prompts.is_empty() && failed.is_empty() {
         session.screen.say("no server is declared here, or none has tools: declare one in .mcp.json");

@@ -1,4 +1,4 @@
-//! `abide usage`: what runs have used and cost, as kept with each commit. It prices nothing and reads no journal.
+//! `abide usage`: what runs have used and cost, as kept with each commit, and each call of a run as its journal has it. It prices nothing.
 
 use serde_json::json;
 
@@ -7,21 +7,33 @@ use super::failure::Failure;
 use super::look::{looking, table};
 use super::session::Session;
 use crate::Spending;
+use crate::agents::CallTree;
 
 /// Carries out `abide usage`.
 pub(crate) async fn usage(session: &Session, args: &Args) -> Result<(), Failure> {
     looking(session, |opened| match &args.run {
-        Some(run) => one(session, &opened.abide, run),
+        Some(run) => one(session, &opened.abide, run, args.calls),
         None => all(session, &opened.abide, args.limit),
     })
     .await
 }
 
-fn one(session: &Session, abide: &crate::Abide, run: &str) -> Result<(), Failure> {
+fn one(session: &Session, abide: &crate::Abide, run: &str, calls: bool) -> Result<(), Failure> {
     let run = abide.get(run)?;
     let spending = run.spending()?;
     if session.screen.json {
-        return session.screen.document(&json!({"run": run.id(), "spending": spending}));
+        let calls = calls.then(|| run.calls()).transpose()?;
+        let mut document = json!({"run": run.id(), "spending": spending});
+        if let Some(calls) = calls {
+            document["calls"] = json!(calls);
+        }
+        return session.screen.document(&document);
+    }
+    if calls {
+        let mut rows = Vec::new();
+        branch(&run.calls()?, 0, &mut rows);
+        session.screen.data(&lines("CALL", rows.iter().map(|(name, row)| (name.clone(), row))));
+        return Ok(());
     }
     let rows = spending.iter().map(|row| {
         let name = row.spender.clone().unwrap_or_else(|| "all, with the runs below".to_owned());
@@ -47,6 +59,21 @@ fn all(session: &Session, abide: &crate::Abide, limit: u32) -> Result<(), Failur
     }
     session.screen.data(&lines("RUN", rows.iter().map(|(run, row)| (run.clone(), row))));
     Ok(())
+}
+
+/// The lines of a tree, each part below what it is in.
+fn branch(tree: &CallTree, depth: usize, rows: &mut Vec<(String, Spending)>) {
+    let row = Spending {
+        calls: tree.calls,
+        input_tokens: tree.input_tokens,
+        output_tokens: tree.output_tokens,
+        cache_read_tokens: tree.cache_read_tokens,
+        cache_write_tokens: tree.cache_write_tokens,
+        cost_usd: tree.cost_usd,
+        ..Spending::default()
+    };
+    rows.push((format!("{}{}", "  ".repeat(depth), tree.name), row));
+    tree.children.iter().for_each(|child| branch(child, depth + 1, rows));
 }
 
 fn lines<'r>(first: &str, rows: impl Iterator<Item = (String, &'r Spending)>) -> String {

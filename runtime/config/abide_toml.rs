@@ -18,7 +18,9 @@ use super::limits::Limits;
 use super::node::{At, KeyDoc, Node, Reader, Table, Value, as_text, join, merge};
 use super::oauth::OAuthEntry;
 use super::parse::toml_table;
+use super::queues;
 use super::workflows::{self, WorkflowDef};
+use crate::Queue;
 
 /// What all files say together. It has no `Debug`: literal keys are in it.
 #[derive(Default)]
@@ -30,6 +32,7 @@ pub(super) struct Settings {
     pub(super) budget: Limit,
     pub(super) limits: Limits,
     pub(super) workflows: BTreeMap<String, WorkflowDef>,
+    pub(super) queues: BTreeMap<String, Queue>,
     pub(super) agents: BTreeMap<String, AgentDef>,
 }
 
@@ -43,6 +46,8 @@ pub(super) struct ModelEntry {
     pub(super) max_tokens: Option<At<u64>>,
     pub(super) context_tokens: Option<At<u64>>,
     pub(super) temperature: Option<At<f64>>,
+    pub(super) stop: Option<At<Vec<String>>>,
+    pub(super) attempts: Option<At<u32>>,
     pub(super) timeout_s: Option<At<u64>>,
     pub(super) idle_timeout_s: Option<At<u64>>,
     pub(super) stream: Option<At<bool>>,
@@ -71,6 +76,7 @@ pub(super) struct ServerEntry {
     pub(super) url: Option<At<String>>,
     pub(super) headers: BTreeMap<String, At<String>>,
     pub(super) protocol: Option<At<Protocol>>,
+    pub(super) description: Option<At<String>>,
     pub(super) roots: Option<At<bool>>,
     pub(super) sampling: Option<At<Policy>>,
     pub(super) oauth: Option<OAuthEntry>,
@@ -82,6 +88,7 @@ pub(super) struct ToolEntry {
     pub(super) effect: Option<At<Effect>>,
     pub(super) timeout_s: Option<At<u64>>,
     pub(super) max_timeout_s: Option<At<u64>>,
+    pub(super) attempts: Option<At<u32>>,
     pub(super) reconcile: Option<At<String>>,
 }
 
@@ -114,6 +121,7 @@ fn read(table: &Table) -> Result<Settings, ConfigError> {
         servers: section(&top, "servers", server)?,
         tools: section(&top, "tools", tool)?,
         workflows: section(&top, "workflows", workflows::read)?,
+        queues: section(&top, "queues", queues::read)?,
         agents: section(&top, "agents", AgentDef::read_table)?,
         ..Settings::default()
     };
@@ -167,6 +175,8 @@ fn model(_name: &str, path: &str, node: &Node, table: &Table) -> Result<ModelEnt
         })?,
         context_tokens: keys.count("context_tokens")?,
         temperature: keys.amount("temperature")?,
+        stop: keys.texts("stop")?,
+        attempts: small(&keys, "attempts")?,
         timeout_s: keys.count("timeout_s")?,
         idle_timeout_s: keys.count("idle_timeout_s")?,
         stream: keys.flag("stream")?,
@@ -189,7 +199,7 @@ fn model(_name: &str, path: &str, node: &Node, table: &Table) -> Result<ModelEnt
     })
 }
 
-fn small(keys: &Reader<'_>, key: &str) -> Result<Option<At<u32>>, ConfigError> {
+pub(super) fn small(keys: &Reader<'_>, key: &str) -> Result<Option<At<u32>>, ConfigError> {
     keys.get(key, "a whole number from 1 to 4294967295", |value| match value {
         Value::Int(n) => u32::try_from(*n).ok().filter(|n| *n > 0),
         _ => None,
@@ -227,6 +237,7 @@ fn server(_name: &str, path: &str, node: &Node, table: &Table) -> Result<ServerE
         cwd: keys.text("cwd")?,
         url: keys.text("url")?,
         headers: keys.map("headers")?,
+        description: keys.text("description")?,
         roots: keys.flag("roots")?,
         sampling: word(&keys, "sampling", "one of allow, ask, deny")?,
         oauth: OAuthEntry::read(&keys)?,
@@ -245,6 +256,7 @@ fn tool(name: &str, path: &str, node: &Node, table: &Table) -> Result<ToolEntry,
         effect: word(&keys, "effect", "one of pure, idempotent, once")?,
         timeout_s: keys.count("timeout_s")?,
         max_timeout_s: keys.count("max_timeout_s")?,
+        attempts: small(&keys, "attempts")?,
         reconcile: keys.text("reconcile")?,
     })
 }

@@ -44,7 +44,7 @@ impl Front {
         }
     }
 
-    fn number(&self, key: &str) -> Result<Option<u64>, ConfigError> {
+    pub(super) fn number(&self, key: &str) -> Result<Option<u64>, ConfigError> {
         match self.node(key) {
             None => Ok(None),
             Some(Node { value: Value::Int(n), .. }) if *n > 0 => Ok(u64::try_from(*n).ok()),
@@ -114,6 +114,7 @@ impl Project {
             agent = agent.skill(skill);
         }
         (agent.ask_person, agent.template, agent.memory) = (def.ask_person.clone(), def.template, def.memory.clone());
+        agent = def.manner.of(agent, def, self.root())?;
         // As the table of today has it: what a run has pinned stays.
         let vars = self.vars();
         if let Some(model) = &mut agent.model {

@@ -1,5 +1,5 @@
-//! Reads one agent: a Markdown file with YAML front matter in Claude Code's format, or a table of `abide.toml` (DESIGN section 9). It looks for
-//! no files and starts no servers.
+//! Reads one agent: a Markdown file with YAML front matter in Claude Code's format, the same keys as YAML or JSON with the instructions among
+//! them, or a table of `abide.toml` (DESIGN section 9). It looks for no files and starts no servers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,8 @@ use abide_mcp::ServerConfig;
 use serde::{Deserialize, Serialize};
 
 use super::agent_able::{ASK, SKILL};
-use super::agent_front::Front;
+use super::agent_front::{Form, Front, form_of};
+use super::agent_manner::Manner;
 use super::discover::read_text;
 use super::error::{ConfigError, Origin, Place};
 use super::inline_servers;
@@ -44,6 +45,9 @@ pub struct AgentDef {
     /// `priority`: who of those that wait for one provider goes first, the higher number; 0 without it.
     #[serde(default)]
     pub priority: i32,
+    /// `queue`: the one of `[queues]` in which its runs wait for their turn, by `priority`, too.
+    #[serde(default)]
+    pub queue: Option<String>,
     /// `tool_choice` (or `toolChoice`): `auto`, `required` (in its first turn it must call a tool) or `none`; `auto` without it.
     #[serde(default)]
     pub tool_choice: ToolChoice,
@@ -61,6 +65,9 @@ pub struct AgentDef {
     /// `memory`, `memory_turns`, `memory_chars`: the conversation of earlier runs that it goes on with.
     #[serde(default)]
     pub memory: Option<Remembers>,
+    /// How its model is asked, and the form of its answer.
+    #[serde(default)]
+    pub manner: Manner,
     /// The file: its own, or `abide.toml`.
     pub path: PathBuf,
     /// Whose file it is.
@@ -80,6 +87,11 @@ impl AgentDef {
             .is_ok_and(|filter| filter.admits(server, tool, full_name))
     }
 
+    /// Is it an agent's file, by its name?
+    pub fn is_file(path: &Path) -> bool {
+        form_of(path).is_some()
+    }
+
     /// Where a key of its file stands.
     pub fn place(&self, key: &str) -> Place {
         Place::file(&self.path, self.origin).at(self.lines.get(key).copied().unwrap_or(0))
@@ -90,19 +102,31 @@ impl AgentDef {
         Self::parse(&read_text(path)?, path, root, origin)
     }
 
+    /// A plain agent with the tools of one declared server. `at` stands in errors.
+    pub(super) fn of_server(name: &str, about: &str, model: Option<&str>, at: &Place) -> Result<Self, ConfigError> {
+        // Texts in JSON are texts in YAML.
+        let text = |text: &str| serde_json::Value::from(text).to_string();
+        let (quoted, about) = (text(name), text(about));
+        let model = model.map(|model| format!("model: {}\n", text(model))).unwrap_or_default();
+        let file = format!(
+            "---\nname: {quoted}\ndescription: {about}\n{model}servers: [{quoted}]\n---\nYou answer with the tools of {name}.\n"
+        );
+        let agent = Self::parse(&file, &at.file, &at.file, at.origin)?;
+        Ok(Self { lines: BTreeMap::new(), ..agent })
+    }
+
     /// Reads the text of a file; `path` gives its name, and stands in errors.
     pub fn parse(text: &str, path: &Path, root: &Path, origin: Origin) -> Result<Self, ConfigError> {
         let (mut front, body) = Front::read(text, path, origin)?;
         front.check_keys()?;
         let servers = front.servers(root)?;
-        let agent = Self::of(front.name(path)?, body, servers, front)?;
+        let agent = Self::of(front.name(path)?, &body, servers, front)?;
         if agent.instructions.is_empty() {
-            let problem = "the file has no instructions";
-            return Err(ConfigError::invalid(
-                &Place::file(path, origin),
-                problem,
-                "write below the front matter what the agent is to do",
-            ));
+            let help = match form_of(path) {
+                Some(Form::Table) => "write under `instructions` what the agent is to do",
+                _ => "write below the front matter what the agent is to do",
+            };
+            return Err(ConfigError::invalid(&Place::file(path, origin), "the file has no instructions", help));
         }
         Ok(agent)
     }
@@ -141,11 +165,13 @@ impl AgentDef {
             template: front.template(&instructions)?,
             instructions,
             memory: front.memory()?,
+            manner: front.manner()?,
             tools,
             disallowed,
             max_turns: front.max_turns()?,
             budget: front.budget()?,
             priority: front.priority()?,
+            queue: front.text("queue")?,
             tool_choice: front.tool_choice()?,
             resources: front.resources()?,
             skills: front.list("skills")?.unwrap_or_default(),

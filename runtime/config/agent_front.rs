@@ -5,50 +5,37 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::agent_file::split_list;
-use super::error::{ConfigError, Origin, Place, nearest};
+use super::agent_keys::KEYS;
+use super::error::{ConfigError, Origin, Place};
 use super::front_matter;
 use super::keys;
 use super::node::{Node, Table, Value};
+use super::parse::yaml_table;
 
-/// Keys that mean something here, each with a line that sets it.
-const KEYS: [(&str, &str); 23] = [
-    ("name", "name: researcher"),
-    ("description", "description: Finds facts"),
-    ("model", "model: sonnet"),
-    ("tools", "tools: memory_*, mcp__filesystem__read_file"),
-    ("disallowedTools", "disallowedTools: memory_delete_*"),
-    ("mcpServers", "mcpServers: [filesystem, memory]"),
-    ("servers", "servers: [filesystem, memory]"),
-    ("maxTurns", "maxTurns: 10"),
-    ("max_turns", "max_turns: 10"),
-    ("max_cost_usd", "max_cost_usd: 0.50"),
-    ("max_tokens", "max_tokens: 100000"),
-    ("max_time_s", "max_time_s: 600"),
-    ("priority", "priority: 5"),
-    ("tool_choice", "tool_choice: required"),
-    ("toolChoice", "toolChoice: required"),
-    ("resources", "resources: [\"docs:file:///notes.md\"]"),
-    ("skills", "skills: [review]"),
-    ("ask_person", "ask_person: true"),
-    ("ask_timeout_s", "ask_timeout_s: 3600"),
-    ("template", "template: true"),
-    ("memory", "memory: support"),
-    ("memory_turns", "memory_turns: 20"),
-    ("memory_chars", "memory_chars: 40000"),
-];
+/// How an agent's file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Markdown below a front matter.
+    Markdown,
+    /// YAML, or JSON, which is YAML too.
+    Table,
+}
 
-/// Keys of Claude Code that change nothing here.
-const IGNORED: [&str; 5] = ["color", "background", "isolation", "effort", "initialPrompt"];
+/// The form of a file by its name; none for what is no agent's.
+pub(super) fn form_of(path: &Path) -> Option<Form> {
+    match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+        "md" => Some(Form::Markdown),
+        "yaml" | "yml" | "json" => Some(Form::Table),
+        _ => None,
+    }
+}
 
-/// Keys of Claude Code that someone may rely on, and that have no effect here.
-const WITHOUT_EFFECT: [(&str, &str); 2] = [
-    ("hooks", "abide runs no hooks of files"),
-    ("permissionMode", "abide asks by the [tools] tables of abide.toml instead"),
-];
+/// Where a table has the instructions; the others are the words of other programs.
+pub(super) const INSTRUCTIONS: [&str; 3] = ["instructions", "instruction", "prompt"];
 
 /// The keys of one agent on their way to an [`AgentDef`](super::AgentDef).
 pub(super) struct Front {
-    keys: Table,
+    pub(super) keys: Table,
     /// True for a table of `abide.toml`.
     is_toml: bool,
     pub(super) file: Place,
@@ -56,11 +43,28 @@ pub(super) struct Front {
 }
 
 impl Front {
-    /// The front matter of a file and what follows it.
-    pub(super) fn read<'a>(text: &'a str, path: &Path, origin: Origin) -> Result<(Self, &'a str), ConfigError> {
+    /// What a file says, and its instructions.
+    pub(super) fn read(text: &str, path: &Path, origin: Origin) -> Result<(Self, String), ConfigError> {
         let file = Place::file(path, origin);
-        let (keys, body) = front_matter::split(text, &file)?;
-        Ok((Self { keys: keys.unwrap_or_default(), is_toml: false, file, warnings: Vec::new() }, body))
+        let (keys, body) = match form_of(path) {
+            Some(Form::Table) => {
+                let mut keys = yaml_table(text, &file)?;
+                let said = INSTRUCTIONS.iter().find_map(|key| Some((*key, keys.remove(*key)?)));
+                let body = match said {
+                    None => String::new(),
+                    Some((_, Node { value: Value::Str(text), .. })) => text,
+                    Some((key, node)) => {
+                        return Err(node.wrong(key, "text", node.value.kind(), "instructions: You find facts."));
+                    }
+                };
+                (keys, body)
+            }
+            _ => {
+                let (keys, body) = front_matter::split(text, &file)?;
+                (keys.unwrap_or_default(), body.to_owned())
+            }
+        };
+        Ok((Self { keys, is_toml: false, file, warnings: Vec::new() }, body))
     }
 
     /// A table of `abide.toml` that stands there.
@@ -72,31 +76,6 @@ impl Front {
     pub(super) fn lines(&self) -> BTreeMap<String, usize> {
         let here = self.keys.iter().filter(|(_, node)| node.at.file == self.file.file);
         here.map(|(key, node)| (key.clone(), node.at.line)).collect()
-    }
-
-    /// Warns of keys without effect. One that is nearly a known key is an error: a misspelt `tools` would allow
-    /// everything.
-    pub(super) fn check_keys(&mut self) -> Result<(), ConfigError> {
-        let known = || KEYS.iter().map(|(key, _)| *key);
-        for (key, node) in &self.keys {
-            if known().any(|name| name == key) || IGNORED.contains(&key.as_str()) {
-                continue;
-            }
-            if let Some((_, why)) = WITHOUT_EFFECT.iter().find(|(name, _)| name == key) {
-                self.warnings.push(format!("{}: `{key}` has no effect: {why}", node.at));
-                continue;
-            }
-            let meant = if fold(key) == "allowedtools" { Some("tools") } else { nearest(key, known()) };
-            match meant.filter(|near| fold(key) == "allowedtools" || strsim::osa_distance(&fold(key), &fold(near)) <= 2)
-            {
-                Some(near) => {
-                    let help = format!("did you mean `{near}`? Write it like this: {}", self.example(near));
-                    return Err(ConfigError::invalid(&node.at, format!("unknown key `{key}`"), help));
-                }
-                None => self.warnings.push(format!("{}: the key `{key}` is not known and has no effect", node.at)),
-            }
-        }
-        Ok(())
     }
 
     /// The value of a key; an empty one counts as absent.
@@ -162,8 +141,4 @@ impl Front {
             _ => Ok(one),
         }
     }
-}
-
-fn fold(key: &str) -> String {
-    key.to_lowercase().replace(['-', '_'], "")
 }

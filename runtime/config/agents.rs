@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::agent_file::AgentDef;
-use super::discover::Env;
-use super::error::{ConfigError, Origin, nearest};
+use super::agent_front::{Form, INSTRUCTIONS, form_of};
+use super::discover::{Env, read_text};
+use super::error::{ConfigError, Origin, Place, nearest};
+use super::parse::yaml_table;
 
 /// How deep folders of agents are searched, as people sort theirs into a few.
 const DEPTH: usize = 3;
@@ -41,10 +43,9 @@ pub(super) fn list(root: &Path, env: &Env, tables: &Tables) -> (Vec<AgentDef>, V
     (agents, errors)
 }
 
-/// The agent that `target` names: a path to an `.md` file, relative to the working folder, or a name.
+/// The agent that `target` names: a path to its file, relative to the working folder, or a name.
 pub(super) fn find(root: &Path, env: &Env, tables: &Tables, target: &str) -> Result<AgentDef, ConfigError> {
-    let is_path =
-        target.contains(['/', '\\']) || Path::new(target).extension().is_some_and(|e| e.eq_ignore_ascii_case("md"));
+    let is_path = target.contains(['/', '\\']) || AgentDef::is_file(Path::new(target));
     if is_path {
         let path = env.cwd.join(target);
         return if path.exists() {
@@ -115,7 +116,8 @@ fn stem(name: &str) -> &str {
     Path::new(name).file_stem().and_then(|stem| stem.to_str()).unwrap_or(name)
 }
 
-/// The Markdown files below a folder, sorted; a folder that is not there has none.
+/// The agents' files below a folder, sorted; a folder that is not there has none. A schema may lie beside an agent: a table without
+/// instructions is none.
 fn files_in(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![(folder.to_path_buf(), 0)];
@@ -124,13 +126,20 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
             let path = entry.path();
             if path.is_dir() && depth < DEPTH {
                 open.push((path, depth + 1));
-            } else if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("md")) {
+            } else if form_of(&path) == Some(Form::Markdown) || (AgentDef::is_file(&path) && has_instructions(&path)) {
                 found.push(path);
             }
         }
     }
     found.sort();
     found
+}
+
+/// Does the table say what an agent is to do? One that cannot be read is taken for an agent's, so that somebody hears of it.
+fn has_instructions(path: &Path) -> bool {
+    let place = Place::file(path, Origin::Project);
+    let table = read_text(path).and_then(|text| yaml_table(&text, &place));
+    table.map_or(true, |table| INSTRUCTIONS.iter().any(|key| table.contains_key(*key)))
 }
 
 #[cfg(test)]

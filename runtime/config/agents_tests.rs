@@ -105,3 +105,31 @@ fn an_agent_of_abide_toml_goes_before_the_folders_of_its_owner() {
         assert_eq!(project.agent(name).unwrap().instructions, instructions);
     }
 }
+
+#[test]
+fn tables_with_instructions_are_agents_too() {
+    let home = Home::with(&[
+        (".abide/agents/a.yaml", "name: one\ndescription: first\ninstructions: |\n  Find\n  facts.\ntools: []\n"),
+        (".abide/agents/b.json", "{\"name\": \"two\", \"prompt\": \"Write.\", \"maxTurns\": 3}"),
+        (".abide/agents/schema.json", "{\"type\": \"object\"}"),
+        ("c.yml", "instruction: Check.\nmcpServers: { m: { command: x, env: { KEY: secret-9 } } }\n"),
+        ("d.json", "{\"instructions\": [1]}"),
+        ("e.yaml", "name: e\n"),
+    ]);
+    let one = home.find("one").unwrap();
+    assert_eq!((one.instructions.as_str(), one.description.as_str()), ("Find\nfacts.", "first"));
+    assert_eq!(one.tools, Some(Vec::new()));
+    let two = home.find("two").unwrap();
+    assert_eq!((two.instructions.as_str(), two.max_turns), ("Write.", Some(3)));
+    let (agents, errors) = list(home.dir.path(), &home.env(), &BTreeMap::new());
+    assert_eq!((agents.len(), errors.len()), (2, 0), "a schema beside them is none: {errors:?}");
+    let checker = home.find("c.yml").unwrap();
+    assert_eq!((checker.name.as_str(), checker.instructions.as_str()), ("c", "Check."));
+    let text = fs::read_to_string(home.dir.path().join("c.yml")).unwrap();
+    let literal = super::super::agent_file::literal_at(&text, &home.dir.path().join("c.yml"), "mcpServers.m.env.KEY");
+    assert_eq!(literal.as_deref(), Some("secret-9"));
+    for (file, says) in [("d.json", "`instructions` must be text"), ("e.yaml", "the file has no instructions")] {
+        let error = home.find(file).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}

@@ -24,6 +24,7 @@ pub const SECTIONS: &[KeyDoc] = &[
     ),
     key("limits", "[limits]", "How much is taken of models, servers and runs before it is refused."),
     key("workflows", "[workflows.report]", "Compositions of agents by a pattern."),
+    key("queues", "[queues.reports]", "Queues in which runs wait for their turn."),
     key("agents", "[agents.researcher]", "Agents that have no file of their own."),
 ];
 
@@ -40,6 +41,16 @@ pub const AGENT: &[KeyDoc] = &[
     key("max_tokens", "max_tokens = 100000", "Tokens that it may use within a run."),
     key("max_time_s", "max_time_s = 600", "Seconds that it may take within a run."),
     key("priority", "priority = 5", "Its place among those that wait for one provider: the highest goes first."),
+    key("queue", "queue = \"reports\"", "The queue in which its runs wait for their turn."),
+    key("temperature", "temperature = 0.2", "The sampling temperature, in the place of its model's."),
+    key("stop", "stop = [\"###\"]", "Texts before which its model stops."),
+    key(
+        "max_result_chars",
+        "max_result_chars = 20000",
+        "The most characters that the model is sent of one tool's result.",
+    ),
+    key("output", "output = { type = \"object\" }", "The JSON schema that its answer has to fit."),
+    key("output_schema", "output_schema = \"answer.json\"", "The file with that schema, relative to this one."),
     key("tool_choice", "tool_choice = \"required\"", "Whether its first turn calls a tool: auto, required or none."),
     key("resources", "resources = [\"docs:file:///notes.md\"]", "What it is shown before its input."),
     key("skills", "skills = [\"review\"]", "Folders with a `SKILL.md` that it may load."),
@@ -68,6 +79,12 @@ pub const MODEL: &[KeyDoc] = &[
         "The model's window: a conversation that nearly fills it is summarized; else as genai-prices knows it.",
     ),
     key("temperature", "temperature = 0.2", "The sampling temperature; the provider's own without it."),
+    key("stop", "stop = [\"###\"]", "Texts before which the model stops; `openai-responses` has no such thing."),
+    key(
+        "attempts",
+        "attempts = 5",
+        "How often one call is made before it has failed for good; without it as often as it takes. A wait that the provider asks for uses up none.",
+    ),
     key("timeout_s", "timeout_s = 600", "Seconds for one call, from its start to the end of its answer."),
     key(
         "idle_timeout_s",
@@ -137,6 +154,7 @@ pub const SERVER: &[KeyDoc] = &[
     key("url", "url = \"https://example.com/mcp\"", "The address of a server that is reached over HTTP."),
     key("headers", "headers = { Authorization = \"Bearer ${TOKEN}\" }", "Headers of every request over HTTP."),
     key("oauth", "oauth = { client_id = \"abide\" }", "What its authorization server was told of abide beforehand."),
+    key("description", "description = \"Keeps facts\"", "What it is good for: a router with `servers` chooses by it."),
     key(
         "roots",
         "roots = true",
@@ -206,6 +224,11 @@ pub const TOOL: &[KeyDoc] = &[
         "Seconds after which an attempt is given up, whatever progress there is.",
     ),
     key(
+        "attempts",
+        "attempts = 3",
+        "How often a call that may be repeated is attempted before the model is told that it failed (5).",
+    ),
+    key(
         "reconcile",
         "reconcile = \"memory_read_graph\"",
         "The read-only tool that tells whether a call in doubt has happened; `memory_find#/found` looks at that part of its \
@@ -241,6 +264,16 @@ pub const LIMITS: &[KeyDoc] = &[
     key("events", "events = 1000000", "Events of a run, from its start or its last `continue_as_new`."),
 ];
 
+/// `[queues.NAME]`.
+pub const QUEUE: &[KeyDoc] = &[
+    key("concurrency", "concurrency = 4", "How many of its runs may be under way, from their beginning to their end."),
+    key(
+        "priority",
+        "priority = 5",
+        "The priority of a run that has none of its own: of those that wait, the higher goes first.",
+    ),
+];
+
 /// `[workflows.NAME]`: those of [`EVERY_WORKFLOW`], and those of its pattern ([`super::Pattern::keys`]).
 pub const WORKFLOW: &[KeyDoc] = &[
     key("pattern", "pattern = \"orchestrator\"", "How the agents work together."),
@@ -255,6 +288,7 @@ pub const WORKFLOW: &[KeyDoc] = &[
         "model = \"local\"",
         "The model of the planner, router, evaluator or synthesizer, where that is no agent of yours.",
     ),
+    key("queue", "queue = \"reports\"", "The queue in which its runs wait for their turn."),
     key("planner", "planner = \"planner\"", "The agent that plans; a plain one without this."),
     key("plan", "plan = \"full\"", "How far it looks ahead: full (all steps) or iterative (one step at a time)."),
     key("max_iterations", "max_iterations = 10", "The most plans; then the run fails."),
@@ -265,6 +299,11 @@ pub const WORKFLOW: &[KeyDoc] = &[
     key("evaluator", "evaluator = \"reviewer\"", "The agent that rates drafts; a plain one without this."),
     key("at_least", "at_least = 8", "The rating that is good enough: 0 to 10, or poor, fair, good or excellent."),
     key("refinements", "refinements = 3", "The most drafts after the first one."),
+    key(
+        "servers",
+        "servers = [\"memory\"]",
+        "MCP servers to choose among, each by its `description`: a plain agent then answers with its tools.",
+    ),
     key("router", "router = \"desk\"", "The agent that chooses; a plain one without this."),
     key("classifier", "classifier = \"listener\"", "The agent that finds the intents; a plain one without this."),
     key("embed", "embed = \"vectors\"", "A model of embeddings that chooses by likeness, in the place of an agent."),
@@ -281,4 +320,4 @@ pub const WORKFLOW: &[KeyDoc] = &[
 ];
 
 /// The keys that every workflow has.
-pub const EVERY_WORKFLOW: &[&str] = &["pattern", "agents", "description", "model"];
+pub const EVERY_WORKFLOW: &[&str] = &["pattern", "agents", "description", "model", "queue"];

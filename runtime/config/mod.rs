@@ -4,8 +4,8 @@
 //! A map, from the outside in:
 //! - `project`: everything together; `consent` what of it needs the user's consent, `trust` the record of that
 //! - `discover`: where files are; `error`: what is wrong with them, and how to mend it
-//! - `abide_toml`: the settings (`keys` documents them, `schema` for editors, `limits` is one of its tables), from which `models` and `servers` (with `oauth`) are made; `secrets` reads literals again
-//! - `workflows`: agents composed by a pattern; `agents`: finds agents; `agent_file` reads one (`agent_front`, `front_matter`, `inline_servers`, `agent_able`: its own tools and memory); `skills` finds those
+//! - `abide_toml`: the settings (`keys` documents them, `schema` for editors, `limits` and `queues` are tables of it), from which `models` and `servers` (with `oauth`) are made; `secrets` reads literals again
+//! - `workflows`: agents composed by a pattern; `agents`: finds agents; `agent_file` reads one (`agent_front` by `agent_keys`, `front_matter`, `inline_servers`, `agent_able`: its own tools and memory, `agent_manner`: how its model is asked); `skills` finds those
 //! - `node` and `parse`: TOML and YAML as values that know their lines
 //! - `input`: INPUT
 
@@ -13,6 +13,8 @@ mod abide_toml;
 mod agent_able;
 mod agent_file;
 mod agent_front;
+mod agent_keys;
+mod agent_manner;
 mod agents;
 mod consent;
 mod discover;
@@ -28,6 +30,7 @@ mod oauth;
 mod parse;
 mod preference;
 mod project;
+mod queues;
 mod schema;
 mod secrets;
 mod servers;

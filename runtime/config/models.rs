@@ -97,6 +97,8 @@ pub(super) fn from_entry(name: &str, entry: &ModelEntry, root: &Path) -> Result<
         max_tokens: entry.max_tokens.as_ref().and_then(|n| u32::try_from(n.value).ok()),
         context_tokens: entry.context_tokens.as_ref().map(|n| n.value),
         temperature: entry.temperature.as_ref().map(|x| x.value),
+        stop: entry.stop.as_ref().map(|texts| texts.value.clone()).unwrap_or_default(),
+        attempts: entry.attempts.as_ref().map(|n| n.value),
         timeout_s: entry.timeout_s.as_ref().map(|n| n.value),
         idle_timeout_s: entry.idle_timeout_s.as_ref().map(|n| n.value),
         stream: entry.stream.as_ref().map(|flag| flag.value).or(usual.stream),

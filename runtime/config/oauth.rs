@@ -79,6 +79,7 @@ impl OAuthEntry {
             issuer: text(&self.issuer),
             scopes: self.scopes.as_ref().map(|scopes| scopes.value.clone()).unwrap_or_default(),
             redirect_port: self.redirect_port.as_ref().map(|port| port.value),
+            redirect_localhost: false,
         }
     }
 

@@ -14,7 +14,7 @@ use super::agent_file::AgentDef;
 use super::agents;
 use super::consent::{ConsentRequest, Consented, Requests};
 use super::discover::Env;
-use super::error::{ConfigError, Origin, nearest};
+use super::error::{ConfigError, Origin, Place, nearest};
 use super::limits::Limits;
 use super::models;
 use super::node::At;
@@ -23,6 +23,7 @@ use super::secrets::FileVars;
 use super::servers::{self, Declared};
 use super::trust::TrustStore;
 use super::workflows::WorkflowDef;
+use crate::Queue;
 
 /// Everything that a project's files and the user's own say.
 pub struct Project {
@@ -136,9 +137,29 @@ impl Project {
         &self.settings.workflows
     }
 
+    /// `[queues]`, by name.
+    pub fn queues(&self) -> &BTreeMap<String, Queue> {
+        &self.settings.queues
+    }
+
     /// The declared servers, by name.
     pub fn servers(&self) -> impl Iterator<Item = &ServerConfig> {
         self.servers.values().map(|server| &server.config)
+    }
+
+    /// A plain agent with the tools of this declared server, for a workflow whose table stands at `at`; none if nothing declares it.
+    pub(crate) fn agent_of_server(
+        &self,
+        name: &str,
+        model: Option<&str>,
+        at: &Place,
+    ) -> Result<Option<AgentDef>, ConfigError> {
+        if !self.servers.contains_key(name) {
+            return Ok(None);
+        }
+        let said = self.settings.servers.get(name).and_then(|entry| entry.description.as_ref());
+        let about = said.map_or_else(|| format!("All that the MCP server `{name}` can do"), |said| said.value.clone());
+        AgentDef::of_server(name, &about, model, at).map(Some)
     }
 
     /// All agents that can be named, by name, and the errors of files that cannot be read.
@@ -328,6 +349,7 @@ impl Project {
                 effect: entry.effect.as_ref().map(|e| e.value).filter(|_| !refused(WeakerEffect)),
                 timeout_s: entry.timeout_s.as_ref().map(|s| s.value),
                 max_timeout_s: entry.max_timeout_s.as_ref().map(|s| s.value),
+                attempts: entry.attempts.as_ref().map(|n| n.value),
                 reconcile: entry.reconcile.as_ref().map(|r| r.value.clone()),
             }
         });

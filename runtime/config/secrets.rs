@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use abide_llm::Vars;
 
-use super::agent_file;
 use super::discover::{Env, read_text};
 use super::error::{Origin, Place};
 use super::node::{Table, Value};
 use super::parse::toml_table;
+use super::{agent_file, agent_front};
 
 /// The variables of this process and the files of a project, for [`abide_llm::SecretRef`].
 #[derive(Clone)]
@@ -36,7 +36,11 @@ impl Vars for FileVars {
         let text = read_text(&path).ok()?;
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("toml") => dotted(&toml_table(&text, &Place::file(&path, Origin::Project)).ok()?, key),
-            Some(extension) if extension.eq_ignore_ascii_case("md") => agent_file::literal_at(&text, &path, key),
+            // What servers' files are written in, agents' files may be, too.
+            Some(extension) if extension.eq_ignore_ascii_case("json") => {
+                abide_mcp::literal_at(&text, key).or_else(|| agent_file::literal_at(&text, &path, key))
+            }
+            _ if agent_front::form_of(&path).is_some() => agent_file::literal_at(&text, &path, key),
             _ => abide_mcp::literal_at(&text, key),
         }
     }

@@ -84,7 +84,9 @@ fn add_to(
         }
         Transport::Http { headers, .. } => {
             headers.extend(references(&entry.headers, &format!("servers.{name}.headers"), root));
-            declared.config.oauth = entry.oauth.as_ref().map(|oauth| oauth.declared(name, root));
+            if let Some(oauth) = &entry.oauth {
+                declared.config.oauth = Some(oauth.declared(name, root));
+            }
         }
         _ => {}
     }

@@ -58,6 +58,8 @@ pub struct WorkflowDef {
     pub pattern: Pattern,
     /// Who they are: agents, or other workflows.
     pub agents: Vec<String>,
+    /// `servers`: servers that a router chooses among, each with its tools in the hands of a plain agent.
+    pub servers: Vec<String>,
     /// What it is good for.
     pub description: String,
     /// The model of those that are no agents of the user's own: planner, router, evaluator, synthesizer.
@@ -82,6 +84,8 @@ pub struct WorkflowDef {
     pub min_confidence: Option<f64>,
     /// `variables`: what a swarm knows from the start.
     pub variables: BTreeMap<String, String>,
+    /// `queue`: the one in which its runs wait for their turn.
+    pub queue: Option<At<String>>,
     /// Where the table stands.
     pub at: Place,
 }
@@ -118,7 +122,7 @@ impl Pattern {
                 "max_time_s",
             ],
             Self::EvaluatorOptimizer => &["evaluator", "at_least", "refinements"],
-            Self::Router => &["router", "embed", "top_k"],
+            Self::Router => &["servers", "router", "embed", "top_k"],
             Self::Classifier => &["classifier", "embed", "intents", "top_k", "min_confidence"],
             Self::Swarm => &["max_handoffs", "variables"],
             Self::Map => &["parallel"],
@@ -155,7 +159,8 @@ pub(super) fn read(name: &str, path: &str, node: &Node, table: &Table) -> Result
     let known: Vec<KeyDoc> = keys::WORKFLOW.iter().filter(|doc| own(doc.key)).copied().collect();
     let keys = Reader::new(path, table, &known)?;
     let agents = keys.texts("agents")?.map(|agents| agents.value).unwrap_or_default();
-    if let Some(wanted) = pattern.takes(agents.len()) {
+    let servers = keys.texts("servers")?.map(|servers| servers.value).unwrap_or_default();
+    if let Some(wanted) = pattern.takes(agents.len() + servers.len()) {
         let problem =
             format!("[{path}] has {} agents, and the pattern `{}` takes {wanted}", agents.len(), pattern.as_str());
         return Err(ConfigError::invalid(&node.at, problem, "name them: agents = [\"researcher\", \"writer\"]"));
@@ -181,8 +186,10 @@ pub(super) fn read(name: &str, path: &str, node: &Node, table: &Table) -> Result
         name: name.to_owned(),
         pattern,
         agents,
+        servers,
         description: text("description")?.unwrap_or_default(),
         model: text("model")?,
+        queue: keys.text("queue")?,
         roles,
         plan: word(&keys, "plan", "full or iterative")?.unwrap_or_default(),
         at_least: rating(&keys)?,

@@ -13,6 +13,7 @@ fn run(status: &'static str) -> RunReport {
         workflow: "agent".into(),
         status,
         waiting_for: None,
+        queue: None,
         until_ms: None,
         input: None,
         output: None,

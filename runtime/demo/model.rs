@@ -140,6 +140,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use abide_llm::{CallOptions, Client, ModelConfig, Provider, Redactor, Vars};
+    use serde_json::value::to_raw_value;
 
     use super::*;
 
@@ -158,7 +159,9 @@ mod tests {
     async fn ask(model: &ScriptedModel, body: &Value) -> Result<Value, abide_engine::Error> {
         let mut config = ModelConfig::new(Provider::Openai, script::NAME);
         config.base_url = Some(model.base_url());
-        Client::default().call(&config, body, CallOptions::new("key", &NoVars, &Redactor::default())).await
+        Client::default()
+            .call(&config, &to_raw_value(body).unwrap(), CallOptions::new("key", &NoVars, &Redactor::default()))
+            .await
     }
 
     fn body(results: usize) -> Value {
@@ -198,7 +201,7 @@ mod tests {
         config.base_url = Some(model.base_url());
         let redactor = Redactor::default();
         let options = CallOptions::new("key", &NoVars, &redactor);
-        let refused = Client::default().call(&config, &body(0), options).await.unwrap_err();
+        let refused = Client::default().call(&config, &to_raw_value(&body(0)).unwrap(), options).await.unwrap_err();
         assert!(refused.message().contains("only POST /v1/chat/completions"), "{refused}");
     }
 }

@@ -121,11 +121,15 @@ impl Resident {
         }
     }
 
-    fn tell_ended(&self, shop: &Shop<'_>, delivered: &[Arrived]) {
+    fn tell_ended(&mut self, shop: &Shop<'_>, delivered: &[Arrived]) {
         for one in delivered {
             if let Came::Attempt { id, result, .. } = &one.what
                 && !self.steps.contains_key(id)
             {
+                if let Some((spender, spent)) = self.used.remove(id) {
+                    let what = || ProgressKind::Spent { id: id.to_string(), spender: spender.clone(), spent };
+                    shop.inner.tell(|| Progress { run: self.id.clone(), what: what() });
+                }
                 let error = result.as_ref().err().map(|e| e.message().to_owned());
                 let what = || ProgressKind::Ended { id: id.to_string(), error: error.clone() };
                 shop.inner.tell(|| Progress { run: self.id.clone(), what: what() });

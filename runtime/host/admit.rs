@@ -68,7 +68,11 @@ impl Resident {
         }
         let nothing = Some(Spent { nano_usd: Some(0), ..Spent::default() });
         let (spent, met) = match result {
-            Ok(out) => (Some((admission.spent)(out.get())), Met::Answer),
+            Ok(out) => {
+                let spent = (admission.spent)(out.get());
+                self.used.insert(id.clone(), (admission.spender.clone(), spent));
+                (Some(spent), Met::Answer)
+            }
             Err(_) if is_late(result) => (nothing, Met::Nobody),
             Err(error) => match error.kind() {
                 ErrorKind::RetryAfter { ms, rate_limit: true } => {

@@ -18,7 +18,7 @@ use super::shard::Msg;
 use super::shutdown::Closing;
 use crate::HostError;
 use crate::report::Report;
-use crate::store::{Reader, RunRow, Started};
+use crate::store::{Queue, Reader, RunRow, Started};
 
 /// An open database: starts runs, works on them, and answers for them. Dropped without [`Abide::shutdown`], it shuts down behind your back.
 pub struct Abide {
@@ -37,6 +37,8 @@ pub struct RunInfo {
     pub status: &'static str,
     /// What it waits for (DESIGN section 7).
     pub waiting_for: Option<&'static str>,
+    /// The queue that it was started into, until it has ended.
+    pub queue: Option<String>,
     /// Until when, in Unix milliseconds.
     pub until_ms: Option<i64>,
     /// Unix milliseconds.
@@ -75,6 +77,7 @@ impl RunInfo {
             owner_pid: if alive { row.owner.map(|o| o.pid) } else { None },
             id: row.id,
             workflow: row.workflow,
+            queue: row.queue,
             until_ms: row.until_ms,
             created_ms: row.created_ms,
             updated_ms: row.updated_ms,
@@ -87,7 +90,7 @@ impl RunInfo {
 }
 
 pub(super) fn waiting_word(word: &str) -> Option<&'static str> {
-    const WORDS: [&str; 11] = [
+    const WORDS: [&str; 12] = [
         "timer",
         "rate_limit",
         "signal",
@@ -99,6 +102,7 @@ pub(super) fn waiting_word(word: &str) -> Option<&'static str> {
         "credentials",
         "quota",
         "budget",
+        "queue",
     ];
     WORDS.into_iter().find(|known| *known == word)
 }
@@ -112,6 +116,7 @@ pub struct Start<'a> {
     id: Option<String>,
     definition: Definition,
     detached: bool,
+    queue: Option<Queue>,
 }
 
 impl Start<'_> {
@@ -133,6 +138,12 @@ impl Start<'_> {
         self
     }
 
+    /// It waits in this queue for its turn, at the price of a row: until then nobody works on it, whoever lives or dies.
+    pub fn queue(mut self, queue: Queue) -> Self {
+        self.queue = Some(queue);
+        self
+    }
+
     async fn begin(self) -> Result<Run, HostError> {
         let input = self.input.map_err(|why| HostError::Value { what: "the input".to_owned(), why })?;
         self.abide.inner.limits.check("the input", input.get().len())?;
@@ -148,9 +159,11 @@ impl Start<'_> {
             seed: Seed { nonce: crate::random::bytes16(), generation: 0 },
             definition: self.definition.body,
             root: self.definition.root,
+            queue: self.queue,
         };
+        let in_queue = start.queue.is_some();
         let (reply, answer) = oneshot::channel();
-        if self.detached {
+        if self.detached || in_queue {
             let done = Box::new(move |result| {
                 let _ = reply.send(result);
             });
@@ -160,6 +173,13 @@ impl Start<'_> {
             inner.send(inner.shard_of(&id), Msg::Start(Box::new(start), reply));
         }
         match answer.await.map_err(|_| HostError::ShuttingDown)?? {
+            Started::New { key, .. } if in_queue && !self.detached => {
+                let row = inner.read(|reader| reader.run(key))?;
+                if let Some(row) = row {
+                    inner.take(row, false).await?;
+                }
+                Ok(Run { inner, key, id })
+            }
             Started::New { key, .. } | Started::Exists { key, same: true } => Ok(Run { inner, key, id }),
             Started::Exists { same: false, .. } => {
                 Err(HostError::IdTaken { run: id, differs: "another workflow or input" })
@@ -198,6 +218,7 @@ impl Abide {
             id: None,
             definition: Definition::default(),
             detached: false,
+            queue: None,
         }
     }
 
@@ -226,8 +247,11 @@ impl Abide {
                 after = last.key;
                 for row in rows {
                     let alive = reader.is_alive(&row);
-                    let moves =
-                        row.status == "running" || row.until_ms.is_some_and(|at| at <= now) || row.owner.is_some();
+                    // One in line has its turn by itself.
+                    let moves = row.status == "running"
+                        || row.until_ms.is_some_and(|at| at <= now)
+                        || row.owner.is_some()
+                        || row.waiting_for.as_deref() == Some("queue");
                     let has_mail = || reader.inbox(row.key).is_ok_and(|mail| !mail.is_empty());
                     if !alive && row.parent.is_none() && (moves || has_mail()) {
                         due.push(row.id);
@@ -244,8 +268,17 @@ impl Abide {
         let row = self.inner.read(|reader| reader.find(id))?;
         let run = Run { inner: self.inner.clone(), key: row.key, id: row.id.clone() };
         self.inner.no_longer_left(row.key);
-        self.inner.take(row, steal).await?;
+        // It goes on when nobody waits for it any more: a run that was claimed and is worked on by nobody would belong to us for ever.
+        let inner = self.inner.clone();
+        let taking = self.inner.runtime.spawn(async move { inner.take(row, steal).await });
+        taking.await.map_err(|_| HostError::ShuttingDown)??;
         Ok(run)
+    }
+
+    /// Says how many runs of this queue may be under way, without starting one: what was lifted holds for those that wait now.
+    pub async fn limit(&self, queue: &Queue) -> Result<(), HostError> {
+        let queue = queue.clone();
+        self.inner.writer.call(move |tx| queue.define(tx).map(|_| ())).await
     }
 
     /// What happens to the runs that this process works on, from now on.
@@ -266,6 +299,7 @@ impl Abide {
 
 /// Why this cannot be the id of a run, or nothing.
 pub(crate) fn fault_of_id(id: &str) -> Option<&'static str> {
-    let fits = (1..=200).contains(&id.len()) && !id.contains(char::is_control);
-    (!fits).then_some("an id has 1 to 200 bytes and no control characters")
+    // Commands are printed with it, and none of them may take it for an option.
+    let fits = (1..=200).contains(&id.len()) && !id.contains(char::is_control) && !id.starts_with('-');
+    (!fits).then_some("an id has 1 to 200 bytes, no control characters, and no hyphen at its beginning")
 }

@@ -10,7 +10,7 @@ use super::resident::{Act, Committing, Resident};
 use super::shard::{Early, Msg, Shard, alarm};
 use super::standing::standing;
 use super::submit::{Plan, chained, created_row, diverged};
-use crate::store::{self, DefinitionRow, StartDone, Started, Tail, row_hash, run_hash};
+use crate::store::{self, DefinitionRow, Queue, StartDone, Started, Tail, row_hash, run_hash};
 use crate::{HostError, crash};
 
 /// Where the answer to a start goes.
@@ -25,6 +25,8 @@ pub(crate) struct StartRun {
     pub(crate) seed: Seed,
     pub(crate) definition: Option<String>,
     pub(crate) root: Option<String>,
+    /// Then it is created only: its first turn is a matter of its turn.
+    pub(crate) queue: Option<Queue>,
 }
 
 impl StartRun {
@@ -45,6 +47,7 @@ impl StartRun {
             until_ms: None,
             note: None,
             error: None,
+            queue: None,
             now_ms,
             dealings: store::Dealings::default(),
             started: None,
@@ -56,7 +59,10 @@ impl StartRun {
     pub(crate) fn created(self, owner: Option<i64>, now_ms: i64, done: StartDone) -> store::StartRun {
         let body = created_row(&self.workflow, self.seed, self.input.clone()).unwrap_or_default();
         let hash = row_hash(&run_hash(&self.id), &body);
-        store::StartRun { owner, ..self.job(body, hash, now_ms, done) }
+        let waits = self.queue.is_some();
+        let (status, waiting_for) = if waits { ("waiting", Some("queue")) } else { ("running", None) };
+        let queue = self.queue.clone();
+        store::StartRun { owner, status, waiting_for, queue, ..self.job(body, hash, now_ms, done) }
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Builder {
     nap: Duration,
     checkpoint_at: i32,
     limits: Limits,
+    #[cfg(feature = "schedule")]
+    look_up: Option<super::meet::LookUp>,
     #[cfg(feature = "serve")]
     described: std::collections::BTreeMap<String, crate::serve::Described>,
 }
@@ -57,6 +59,8 @@ impl Builder {
             nap: NAP,
             checkpoint_at: CHECKPOINT_AT,
             limits: Limits::default(),
+            #[cfg(feature = "schedule")]
+            look_up: None,
             #[cfg(feature = "serve")]
             described: std::collections::BTreeMap::new(),
         }
@@ -150,6 +154,13 @@ impl Builder {
         self
     }
 
+    /// Looks up what schedules name in files.
+    #[cfg(feature = "cli")]
+    pub(crate) fn look_up(mut self, look_up: super::meet::LookUp) -> Self {
+        self.look_up = Some(look_up);
+        self
+    }
+
     /// The same at another path.
     #[cfg(feature = "cli")]
     pub(crate) fn at(mut self, path: &Path) -> Self {
@@ -185,6 +196,8 @@ impl Builder {
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_SHARDS);
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel()).unzip();
         let inner = Inner::new(db, writer, self.workflows, self.resources, self.clock, senders, self.recover);
+        #[cfg(feature = "schedule")]
+        let inner = inner.looking_up(self.look_up);
         let inner = Arc::new(
             inner
                 .with_files(place, unlock)

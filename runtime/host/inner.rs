@@ -71,10 +71,15 @@ pub(crate) struct Inner {
     pub(crate) place: Arc<Place>,
     pub(crate) limits: Limits,
     pub(crate) governor: Arc<Governor>,
+    /// Looks up what schedules name in files.
+    #[cfg(feature = "schedule")]
+    pub(crate) look_up: Option<super::meet::LookUp>,
     readers: Mutex<Vec<Reader>>,
     waiters: Mutex<HashMap<RunKey, Vec<Waiter>>>,
     /// Runs that this process was told to let go of: it takes them up again only when told so.
     left: Mutex<HashSet<RunKey>>,
+    /// Runs that this process is to work on once they have a place in their queue.
+    in_line: Mutex<HashSet<RunKey>>,
     /// Runs that were given up, and not resumed since.
     stopped: Mutex<HashSet<RunKey>>,
     /// Why not even that could be written, as long as nothing can.
@@ -119,9 +124,12 @@ impl Inner {
             place: Arc::default(),
             limits: Limits::default(),
             governor: Arc::default(),
+            #[cfg(feature = "schedule")]
+            look_up: None,
             readers: Mutex::default(),
             waiters: Mutex::default(),
             left: Mutex::default(),
+            in_line: Mutex::default(),
             stopped: Mutex::default(),
             broken: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -134,6 +142,11 @@ impl Inner {
 
     pub(crate) fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    #[cfg(feature = "schedule")]
+    pub(crate) fn looking_up(self, look_up: Option<super::meet::LookUp>) -> Self {
+        Self { look_up, ..self }
     }
 
     pub(crate) fn napping(self, nap: Duration) -> Self {
@@ -264,8 +277,27 @@ impl Inner {
         }
     }
 
+    /// Notes that this run is to be worked on once it has a place in its queue.
+    pub(crate) fn wait_in_line(&self, run: RunKey) {
+        lock(&self.in_line).insert(run);
+    }
+
+    pub(crate) fn no_longer_in_line(&self, run: RunKey) {
+        lock(&self.in_line).remove(&run);
+    }
+
+    /// Does this process wait for it to have a place?
+    pub(crate) fn is_in_line(&self, run: RunKey) -> bool {
+        lock(&self.in_line).contains(&run)
+    }
+
+    pub(crate) fn has_line(&self) -> bool {
+        !lock(&self.in_line).is_empty()
+    }
+
     /// Notes that this run is to be left alone until somebody resumes it.
     pub(crate) fn leave_alone(&self, run: RunKey) {
+        self.no_longer_in_line(run);
         lock(&self.left).insert(run);
     }
 

@@ -260,6 +260,7 @@ impl Resident {
             admitted: HashSet::new(),
             late: HashMap::new(),
             dealings: Dealings::default(),
+            used: HashMap::new(),
             to_start: Vec::new(),
             committing: None,
             state: super::standing::running(),

@@ -38,7 +38,7 @@ impl Shard {
     /// An inbox could not be read: it is read again, after a while; in the end the run stops.
     pub(crate) fn inbox_unread(&mut self, token: u64, tries: u32, error: &HostError) {
         let Some(run) = self.residents.get(&token) else { return };
-        if self.unread.iter().any(|(_, other, _)| *other == token) {
+        if self.is_unread(token) {
             return;
         }
         if tries >= MOST_FAILURES && run.committing.is_none() {
@@ -152,18 +152,8 @@ impl Shard {
     {
         let (inner, written) = (self.inner.clone(), self.inner.writer.post(make()));
         self.inner.runtime.spawn(async move {
-            let mut written = written.await;
-            let mut wait = Duration::from_millis(50);
-            while let Ok(Err(error)) = &written
-                && !matches!(error, HostError::ShuttingDown)
-                && !inner.is_closed()
-                && inner.place.check().is_ok()
-            {
-                inner.break_off(error);
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(MOST_PATIENCE);
-                let again = inner.writer.post(make());
-                written = again.await;
+            if let Ok(Err(error)) = written.await {
+                inner.write_again(error, make).await;
             }
             inner.works_again();
         });
@@ -196,26 +186,52 @@ impl Shard {
     /// Writes that a run that is not in memory is parked as diverged, and why; then tells those who wait for it.
     pub(crate) fn write_diverged(&self, key: RunKey, epoch: i64, fault: &Fault, error: HostError) {
         let (why, help, now) = (fault.to_string(), fault.help(), self.inner.now_ms());
-        let written = self.inner.writer.post(move |tx: &Tx<'_>| {
-            let changed = tx.conn.execute(
-                "UPDATE heads SET status = 'diverged', waiting_for = NULL, until_ms = NULL, owner = NULL, updated_ms = ?3
-                 WHERE run = ?1 AND epoch = ?2 AND owner IS NOT NULL",
-                [key, epoch, now],
-            )?;
-            if changed == 1 {
-                step_aside(tx, key)?;
-                note(tx, key, &why, Some(help))?;
+        let make = move || {
+            let why = why.clone();
+            move |tx: &Tx<'_>| {
+                let changed = tx.conn.execute(
+                    "UPDATE heads SET status = 'diverged', waiting_for = NULL, until_ms = NULL, owner = NULL, updated_ms = ?3
+                     WHERE run = ?1 AND epoch = ?2 AND owner IS NOT NULL",
+                    [key, epoch, now],
+                )?;
+                if changed == 1 {
+                    step_aside(tx, key)?;
+                    note(tx, key, &why, Some(help))?;
+                }
+                Ok(changed == 1)
             }
-            Ok(changed == 1)
-        });
-        let inner = self.inner.clone();
+        };
+        let (inner, written) = (self.inner.clone(), self.inner.writer.post(make()));
         self.inner.runtime.spawn(async move {
-            let settled = match written.await {
-                Ok(Ok(false)) => Settled::TakenOver,
-                _ => Settled::Stopped(error),
-            };
-            inner.settled(key, &settled);
+            let written = written.await;
+            let taken_over = matches!(written, Ok(Ok(false)));
+            // Whoever waits is told what is wrong even while the disk is not well.
+            inner.settled(key, &if taken_over { Settled::TakenOver } else { Settled::Stopped(error) });
+            if let Ok(Err(error)) = written {
+                inner.write_again(error, make).await;
+                inner.works_again();
+            }
         });
+    }
+}
+
+impl Inner {
+    /// Writes what could not be written, again and again until the disk is well; it gives up when this process or the file is gone.
+    async fn write_again<F, T>(&self, failed: HostError, make: impl Fn() -> F)
+    where
+        F: FnMut(&Tx<'_>) -> rusqlite::Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (mut failed, mut wait) = (failed, Duration::from_millis(50));
+        while !matches!(failed, HostError::ShuttingDown) && !self.is_closed() && self.place.check().is_ok() {
+            self.break_off(&failed);
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(MOST_PATIENCE);
+            match self.writer.post(make()).await {
+                Ok(Err(error)) => failed = error,
+                _ => return,
+            }
+        }
     }
 }
 

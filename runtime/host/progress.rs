@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use abide_engine::{StepKind, Telling, Wait};
+use abide_engine::{Spent, StepKind, Telling, Wait};
 
 /// Something that happened to a run that this process works on.
 #[derive(Debug, Clone)]
@@ -40,6 +40,15 @@ pub enum ProgressKind {
         attempt: u32,
         /// What it says.
         telling: Telling,
+    },
+    /// A call of a model was answered, and what it has used is settled.
+    Spent {
+        /// The step.
+        id: String,
+        /// Who pays for it: an agent.
+        spender: Arc<str>,
+        /// Tokens and cost.
+        spent: Spent,
     },
     /// A step has an outcome, and it is in the journal.
     Ended {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use abide_engine::event::HostEvent;
-use abide_engine::{Arrival, Error, Fault, Json, Machine, StepId};
+use abide_engine::{Arrival, Error, Fault, Json, Machine, Spent, StepId};
 use tokio::task::AbortHandle;
 
 use super::doubt::{Answer, Doubt};
@@ -47,6 +47,8 @@ pub(crate) struct Resident {
     pub(crate) late: HashMap<StepId, u32>,
     /// What the next commit settles with services and budgets.
     pub(crate) dealings: Dealings,
+    /// What answered calls have used, until it is committed.
+    pub(crate) used: HashMap<StepId, (Arc<str>, Spent)>,
     /// Attempts to start once the next row is committed.
     pub(crate) to_start: Vec<(StepId, u32)>,
     pub(crate) committing: Option<Committing>,

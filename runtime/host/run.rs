@@ -167,6 +167,8 @@ impl Run {
             let parked = parked_too
                 && stands
                 && match info.waiting_for {
+                    // It has its turn when others have ended.
+                    Some("queue") => false,
                     Some("child") => reader.children_are_parked(key)?,
                     _ => info.owner_pid.is_none(),
                 };

@@ -264,13 +264,12 @@ impl Shard {
     /// Lets a run take a turn; a disagreement with its journal or the rules parks it.
     fn turn(&mut self, token: u64) {
         let Some(run) = self.residents.get_mut(&token) else { return };
-        // What was sent before a wait ended comes before its end (DESIGN rule 5).
-        if run.committing.is_none() && run.arrived.iter().any(|a| matches!(a.what, Came::Due { .. })) {
-            self.read_inbox(token);
-        }
+        // What was sent before a wait ended comes before its end (DESIGN rule 5); while that cannot be read, the end is not told either.
+        let is_due = run.committing.is_none() && run.arrived.iter().any(|a| matches!(a.what, Came::Due { .. }));
+        let is_held = is_due && (self.is_unread(token) || !self.read_inbox(token));
         let Some(run) = self.residents.get_mut(&token) else { return };
         let shop = Shop { inner: &self.inner, to: &self.to };
-        if let Err(fault) = run.turn(&shop) {
+        if !is_held && let Err(fault) = run.turn(&shop) {
             return self.fault(token, fault);
         }
         let idle = run.committing.is_none() && run.working == 0 && run.key != 0 && !run.mending;

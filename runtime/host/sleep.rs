@@ -12,16 +12,21 @@ const EVICT_MS: i64 = 1_000;
 const KEEP_WAITING: usize = 128;
 
 impl Shard {
-    /// Takes in what lies in the inbox of a run in memory.
-    pub(crate) fn read_inbox(&mut self, token: u64) {
-        self.read_inbox_again(token, 0);
+    /// Takes in what lies in the inbox of a run in memory. False if it cannot be read now.
+    pub(crate) fn read_inbox(&mut self, token: u64) -> bool {
+        self.read_inbox_again(token, 0)
+    }
+
+    /// Could the inbox of this run not be read, and is it to be read again?
+    pub(crate) fn is_unread(&self, token: u64) -> bool {
+        self.unread.iter().any(|(_, other, _)| *other == token)
     }
 
     /// Takes it in after so many tries that failed: nobody will tell of these messages a second time.
-    pub(crate) fn read_inbox_again(&mut self, token: u64, tries: u32) {
-        let Some(run) = self.residents.get_mut(&token) else { return };
+    pub(crate) fn read_inbox_again(&mut self, token: u64, tries: u32) -> bool {
+        let Some(run) = self.residents.get_mut(&token) else { return true };
         if run.key == 0 {
-            return;
+            return true;
         }
         match self.inner.read(|reader| reader.inbox(run.key)) {
             Ok(rows) => {
@@ -29,10 +34,12 @@ impl Shard {
                 run.mail.extend(rows.into_iter().filter(|message| message.id > seen));
                 run.unread |= run.mail.iter().any(|message| message.id > seen);
                 run.mail_seen = run.mail.iter().map(|message| message.id).fold(seen, i64::max);
+                true
             }
             Err(error) => {
                 tracing::warn!(run = %run.id, %error, "its inbox cannot be read now");
                 self.inbox_unread(token, tries, &error);
+                false
             }
         }
     }
@@ -121,7 +128,7 @@ impl Shard {
         let now = self.inner.now_ms();
         let crowded = self.residents.len() > KEEP_WAITING;
         // What lies in its inbox and could not be read is not told of again: it is read again while the run is here.
-        let unread = self.unread.iter().any(|(_, other, _)| *other == token);
+        let unread = self.is_unread(token);
         let Some(run) = self.residents.get_mut(&token) else { return };
         run.looked_at = false;
         let quiet = crowded || now - run.idle_since >= EVICT_MS;

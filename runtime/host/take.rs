@@ -37,13 +37,20 @@ impl Inner {
         crash::point("claim.made");
         drop(held);
         match claimed {
+            Claimed::InLine => {
+                self.wait_in_line(row.key);
+                Ok(())
+            }
             Claimed::Ended => Ok(()),
             Claimed::Theirs => {
                 let now = self.read(|reader| reader.run(row.key))?;
                 let pid = now.and_then(|now| now.owner).map_or(0, |owner| owner.pid);
                 Err(HostError::Owned { run: row.id, pid })
             }
-            Claimed::Ours { epoch } => self.work_on(&row, epoch).await,
+            Claimed::Ours { epoch } => {
+                self.no_longer_in_line(row.key);
+                self.work_on(&row, epoch).await
+            }
         }
     }
 

@@ -56,6 +56,8 @@ struct Seen {
     /// Who stood first in line where a place was free, and was told so.
     first: Vec<First>,
     probed: Option<Instant>,
+    #[cfg(feature = "schedule")]
+    meetings: super::meet::Meetings,
 }
 
 fn run(inner: &Weak<Inner>, stop: &AtomicBool) {
@@ -112,7 +114,11 @@ fn look(inner: &Arc<Inner>, seen: &mut Seen) -> Result<(), HostError> {
             inner.writer.set_others(reader.has_others(own)?);
             inner.governor.set_dead(reader.dead_in_line(own)?);
         }
+        #[cfg(feature = "schedule")]
         if inner.recover {
+            seen.meetings.look(inner, reader)?;
+        }
+        if inner.recover || inner.has_line() {
             adopt_orphans(inner, reader, own)?;
         }
     }
@@ -122,7 +128,8 @@ fn look(inner: &Arc<Inner>, seen: &mut Seen) -> Result<(), HostError> {
 /// Takes up the runs that dead processes left, or that are due and nobody's.
 fn adopt_orphans(inner: &Arc<Inner>, reader: &Reader, own: i64) -> Result<(), HostError> {
     let now = inner.now_ms();
-    let wanted = |key, workflow: &str| inner.knows(workflow) && !inner.was_left(key);
+    let wanted =
+        |key, workflow: &str| (inner.recover || inner.is_in_line(key)) && inner.knows(workflow) && !inner.was_left(key);
     let orphans = reader.orphans(own, now, wanted)?;
     for key in orphans {
         crash::point("orphan.found");

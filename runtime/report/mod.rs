@@ -39,6 +39,9 @@ pub struct RunReport {
     pub status: &'static str,
     /// What it waits for.
     pub waiting_for: Option<&'static str>,
+    /// The queue that it was started into, until it has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
     /// Until when, in Unix milliseconds.
     pub until_ms: Option<i64>,
     /// The input of the current generation.
@@ -121,6 +124,7 @@ impl RunReport {
             workflow: info.workflow,
             status: info.status,
             waiting_for: info.waiting_for,
+            queue: info.queue,
             until_ms: info.until_ms,
             input: None,
             output: None,

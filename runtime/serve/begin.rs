@@ -16,22 +16,26 @@ impl Shared {
     /// The run of this call: a new one, or the one that was started with the same key. The error is a text for who called.
     pub(super) async fn begin(&self, entry: &Entry, call: &Call) -> Result<Run, String> {
         let mut input = call.argument("input").cloned().unwrap_or(Value::Null);
-        let (workflow, definition) = match &entry.target {
-            Target::Workflow(workflow) => (workflow.name.clone(), Definition::default()),
+        let (workflow, definition, queue) = match &entry.target {
+            Target::Workflow(workflow) => (workflow.name.clone(), Definition::default(), None),
             files => {
                 if input.as_str().is_none_or(|text| text.trim().is_empty()) {
                     return Err("it needs to be told what to do, in `input`".to_owned());
                 }
                 let project = Project::load(&self.env).map_err(|error| format!("{error}\n{}", error.help()))?;
                 let pinned = files.pinned(&project).map_err(|error| format!("{error}\n{}", error.help()))?;
+                let queue = files.queue(&project).map_err(|error| format!("{error}\n{}", error.help()))?;
                 let redactor = self.agents.redactor("new", &pinned, project.root()).map_err(|error| told(&error))?;
                 redactor.hide_value(&mut input);
                 let definition = pinned.definition(project.root(), &redactor);
                 let definition = definition.map_err(|error| format!("the agent cannot be recorded: {error}"))?;
-                (pinned.work.workflow_name(), definition)
+                (pinned.work.workflow_name(), definition, queue)
             }
         };
         let mut start = self.abide.run(&workflow, &input).definition(definition);
+        if let Some(queue) = queue {
+            start = start.queue(queue);
+        }
         if let Some(id) = id_of(call) {
             start = start.id(id);
         }

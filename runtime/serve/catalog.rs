@@ -47,6 +47,15 @@ impl Target {
             }),
         }
     }
+
+    /// The queue that its files name.
+    pub(super) fn queue(&self, project: &Project) -> Result<Option<crate::Queue>, ConfigError> {
+        match self {
+            Self::Agent(agent) => project.queue_of(agent),
+            Self::Composed(def) => project.queue_of_workflow(def),
+            Self::Workflow(_) => Ok(None),
+        }
+    }
 }
 
 /// A tool and what it starts.
@@ -137,7 +146,8 @@ fn described(name: &str, workflow: &Described, hash: &str) -> Tool {
 }
 
 fn tool(name: &str, description: &str, input: &Value, required: bool, meta: &Value) -> Tool {
-    let id = json!({"type": "string", "minLength": 1, "maxLength": 200,
+    // A person may paste commands that it stands in: it must be plain in any shell.
+    let id = json!({"type": "string", "maxLength": 200, "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.:@-]*$",
         "description": "A key of your own: the same key is the same run, never a second one"});
     let mut schema = json!({"type": "object", "properties": {"input": input, "id": id}, "additionalProperties": false});
     if required {

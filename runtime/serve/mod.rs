@@ -2,12 +2,14 @@
 //! and works on no run (the host does): a client that goes away ends nothing.
 //!
 //! - [`Served`]: what is offered; `offer` is how it answers, with `runs` for clients that come back by themselves
-//! - `catalog`: the tools that there are, each with the hash of its definition; `begin` a run of one of them
+//! - `catalog`: the tools that there are, each with the hash of its definition, and `glance` whether they have changed; `begin` a run
+//!   of one of them
 //! - `stands`: how a run stands, for a client; `questions` what it asks, as forms, and what the answers mean
 //! - `secrets`: the key for handles, and the token of clients over HTTP
 
 mod begin;
 mod catalog;
+mod glance;
 mod offer;
 mod questions;
 mod runs;
@@ -68,6 +70,7 @@ struct Shared {
     asking: Mutex<HashSet<String>>,
     /// The hash of this program, once it was needed.
     program: std::sync::OnceLock<String>,
+    glance: glance::Glance,
 }
 
 impl Served {
@@ -81,10 +84,12 @@ impl Served {
         seal: Arc<Seal>,
         options: Options,
     ) -> Self {
-        let (answered, asking, program) = (Mutex::default(), Mutex::default(), std::sync::OnceLock::new());
+        let (answered, asking, program, glance) = Default::default();
         let progress = abide.progress();
-        let shared = Arc::new(Shared { abide, agents, env, workflows, seal, options, answered, asking, program });
+        let shared = Shared { abide, agents, env, workflows, seal, options, answered, asking, program, glance };
+        let shared = Arc::new(shared);
         tokio::spawn(listen(Arc::downgrade(&shared), progress));
+        tokio::spawn(glance::watch(Arc::downgrade(&shared)));
         Self { shared }
     }
 

@@ -37,6 +37,7 @@ impl Offer for Served {
             instructions: Some(INSTRUCTIONS.to_owned()),
             capabilities: Map::new(),
             tasks: true,
+            tools_change: true,
         }
     }
 
@@ -47,6 +48,10 @@ impl Offer for Served {
             tools.extend(runs::tools());
             tools
         })
+    }
+
+    fn changed(&self) -> BoxFuture<()> {
+        self.shared.changed()
     }
 
     fn tool(&self, name: &str) -> BoxFuture<Option<Tool>> {

@@ -76,6 +76,7 @@ impl Shared {
             Some("timer") => time("for a time"),
             Some("rate_limit") => time("for its turn at a provider"),
             Some("child") => time("for another run"),
+            Some("queue") => time("for a place in its queue"),
             Some("in_doubt") => stuck("a word on a step in doubt", command(&["resolve", id, "--retry"])),
             Some("trust") => {
                 let then = command(&["resume", id]);

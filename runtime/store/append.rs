@@ -5,7 +5,7 @@ use rusqlite::params;
 use super::admit::{Dealings, Dealt};
 use super::rows::is_ended;
 use super::writer::{Job, Tx};
-use super::{Hash, RunKey};
+use super::{Hash, RunKey, queue};
 use crate::HostError;
 
 /// What becomes of a run's row in `heads`.
@@ -278,6 +278,9 @@ impl Job for Append {
         self.begin_children(tx)?;
         self.tell_others(tx)?;
         self.keep_notes(tx)?;
+        if self.state.as_ref().is_some_and(|state| is_ended(state.status)) {
+            queue::leave(tx, self.run)?;
+        }
         let leaves = self.state.as_ref().is_some_and(|state| state.release) && !self.tail.kept;
         if leaves || !self.dealings.is_empty() {
             self.tail.dealt = self.dealings.apply(tx, self.run, self.owner, leaves)?;

@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::admit::{Dealings, Dealt};
 use super::append::send;
+use super::queue::{self, Queue};
 use super::rows::is_ended;
 use super::writer::{Job, Tx};
 use super::{Hash, RunKey};
@@ -42,6 +43,8 @@ pub(crate) struct StartRun {
     pub(crate) waiting_for: Option<&'static str>,
     pub(crate) until_ms: Option<i64>,
     pub(crate) note: Option<String>,
+    /// The queue in which it waits for its turn; its first turn is nobody's yet.
+    pub(crate) queue: Option<Queue>,
     /// Why it is parked from the start, and what to do.
     pub(crate) error: Option<(String, &'static str)>,
     pub(crate) now_ms: i64,
@@ -105,6 +108,9 @@ impl Job for StartRun {
                 .prepare_cached("INSERT INTO notes (run, status, error, help) VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![key, self.note, error, help])?;
         }
+        if let Some(queue) = &self.queue {
+            queue.enter(tx, key)?;
+        }
         let dealt = self.dealings.apply(tx, key, self.owner.unwrap_or(0), false)?;
         self.started = Some(Started::New { key, head, dealt });
         Ok(())
@@ -154,6 +160,8 @@ pub(crate) enum Claimed {
     Ours { epoch: i64 },
     /// Somebody else has it.
     Theirs,
+    /// It waits in line for a place in its queue.
+    InLine,
     /// It has ended.
     Ended,
 }
@@ -183,6 +191,9 @@ impl Claim {
         }
         if owner.is_some() && owner != self.from {
             return Ok(Claimed::Theirs);
+        }
+        if !queue::may_go(tx, self.run)? {
+            return Ok(Claimed::InLine);
         }
         // Only in a damaged file; without a further epoch there is no fence.
         let next = epoch.checked_add(1).ok_or(rusqlite::Error::IntegralValueOutOfRange(2, epoch))?;

@@ -14,9 +14,12 @@ mod open;
 mod owner;
 mod place;
 mod places;
+mod queue;
 mod read;
 mod repair;
 mod rows;
+#[cfg(feature = "schedule")]
+pub(crate) mod schedules;
 mod schema;
 mod settle;
 mod spend;
@@ -35,11 +38,16 @@ pub(crate) use open::{Access, open_for_reading, open_for_writing};
 pub(crate) use owner::{Owner, hold_dead};
 pub(crate) use place::Place;
 pub(crate) use places::step_aside;
+pub use queue::Queue;
 pub(crate) use read::{Reader, RunRow};
 pub(crate) use repair::repair;
 pub(crate) use rows::{Admitted, InboxRow, LogRow, is_ended};
+#[cfg(feature = "schedule")]
+pub(crate) use schedules::{Kept, ScheduleRow};
 pub(crate) use settle::{Met, Settle};
 pub use spend::Raise;
+#[cfg(feature = "schedule")]
+pub(crate) use writer::Job;
 pub(crate) use writer::{Tx, Writer};
 
 /// The key of a run in its database.

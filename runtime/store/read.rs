@@ -44,6 +44,7 @@ pub(crate) struct RunRow {
     pub(crate) note: Option<String>,
     pub(crate) error: Option<String>,
     pub(crate) help: Option<String>,
+    pub(crate) queue: Option<String>,
 }
 
 /// The owner of a run.
@@ -55,7 +56,8 @@ pub(crate) struct Found {
 }
 
 const RUN: &str = "SELECT r.key, r.id, r.workflow, r.definition, r.root, r.parent, r.parent_step, r.created_ms,
-        h.base, h.head, h.epoch, h.owner, o.pid, o.file, h.status, h.waiting_for, h.until_ms, h.updated_ms, n.status, n.error, n.help
+        h.base, h.head, h.epoch, h.owner, o.pid, o.file, h.status, h.waiting_for, h.until_ms, h.updated_ms, n.status, n.error, n.help,
+        (SELECT name FROM queued JOIN queues ON queues.key = queued.queue WHERE queued.run = r.key)
     FROM runs r JOIN heads h ON h.run = r.key LEFT JOIN owners o ON o.id = h.owner LEFT JOIN notes n ON n.run = r.key";
 
 fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
@@ -88,6 +90,7 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         note: row.get(18)?,
         error: row.get(19)?,
         help: row.get(20)?,
+        queue: row.get(21)?,
     })
 }
 
@@ -144,6 +147,13 @@ impl Reader {
                 candidates: found.into_iter().map(|r| r.id).collect(),
             }),
         }
+    }
+
+    /// The runs whose ids begin so, newest first.
+    #[cfg(feature = "schedule")]
+    pub(crate) fn begins_with(&self, prefix: &str, limit: i64) -> Result<Vec<RunRow>, HostError> {
+        let sql = format!("{RUN} WHERE substr(r.id, 1, length(?1)) = ?1 ORDER BY r.key DESC LIMIT {limit}");
+        self.many(&sql, &prefix, run_row)
     }
 
     /// All runs, newest first.

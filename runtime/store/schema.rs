@@ -11,6 +11,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0002_free_runs.sql"),
     include_str!("../../migrations/0003_admissions.sql"),
     include_str!("../../migrations/0004_memories.sql"),
+    include_str!("../../migrations/0005_queues.sql"),
 ];
 
 /// What a file is to this build.

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use serde_json::json;
 
+use crate::support::mcp;
 use crate::support::model::{Model, Say};
 use crate::support::project::Project;
 
@@ -164,4 +165,30 @@ fn a_model_that_answers_garbage_is_asked_again_and_a_refusal_is_final() {
     assert_eq!(failed.json()["run"]["status"], "failed");
     assert!(failed.error()["message"].as_str().unwrap().contains("no such model"), "{failed:?}");
     project.abide(&["resume", "f"]).is(1).says("no such model");
+}
+
+#[test]
+fn servers_that_cannot_be_used_are_told_once_each_and_in_plain_words() {
+    let model = Model::new(|_, _| Say::Text("never asked"));
+    let project = Project::new(&model);
+    let servers = json!({"mcpServers": {
+        "fix": mcp::declaration(),
+        "gone": {"command": "no-such-program-anywhere"},
+        "ends": {"command": env!("CARGO_BIN_EXE_abide"), "args": ["--version"]},
+        "web": {"type": "http", "url": "http://127.0.0.1:9/mcp"},
+    }});
+    project.write(".mcp.json", &servers.to_string());
+    let out = project.abide(&["tools", "--trust"]).is(8);
+    assert!(out.stdout.contains("does write"), "one that cannot be used hides no other: {}", out.stdout);
+    for words in [
+        "`no-such-program-anywhere` was not found",
+        "it ended before it had answered",
+        "it could not be spoken to",
+        "3 of 4 servers could not be listed",
+    ] {
+        assert_eq!(out.stderr.matches(words).count(), 1, "{words}: {}", out.stderr);
+    }
+    assert!(!out.stderr.contains("::"), "no names of the program's own parts: {}", out.stderr);
+    let alone = project.abide(&["tools", "gone", "--trust"]).is(8);
+    assert_eq!(alone.stderr.matches("was not found").count(), 1, "{}", alone.stderr);
 }

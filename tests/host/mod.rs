@@ -14,6 +14,8 @@ mod lines;
 mod own_tools;
 mod owners;
 mod patterns;
+mod queues;
 mod rig;
+mod schedules;
 mod vectors;
 mod waits;

@@ -68,6 +68,27 @@ async fn a_stolen_run_that_slept_is_followed_to_its_end() {
     theirs.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resume_that_nobody_waits_for_any_more_goes_on() {
+    let rig = Rig::new();
+    let open = || {
+        rig.open().recover(false).workflow("add", |ctx: Ctx, n: u32| async move {
+            let more: u32 = ctx.signal("more").await?;
+            ctx.step("add", n, move |n| async move { Ok::<_, Error>(n + more) }).await
+        })
+    };
+    let ours = open().start().await.unwrap();
+    ours.run("add", &1).id("r").await.unwrap();
+    ours.shutdown().await;
+    let theirs = open().start().await.unwrap();
+    let run = theirs.get("r").unwrap();
+    run.signal("more", &2).await.unwrap();
+    // Polled once: it has asked for the run, and is dropped before it has it.
+    assert!(futures_util::poll!(Box::pin(theirs.resume("r", false))).is_pending());
+    assert_eq!(within(run.result::<u32>()).await.unwrap(), 3);
+    theirs.shutdown().await;
+}
+
 fn family(builder: Builder) -> Builder {
     builder
         .workflow("child", |ctx: Ctx, n: u32| async move {

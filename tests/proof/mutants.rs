@@ -5,6 +5,7 @@ mod hostile_rows;
 mod quota_rows;
 mod serve_rows;
 mod table;
+mod turn_rows;
 
 use std::collections::BTreeSet;
 use std::io::Write;

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -26,11 +27,10 @@ AGENT = "---\nname: helper\ndescription: Helps\nmodel: local\n---\nYou help.\n"
 
 
 class Model(BaseHTTPRequestHandler):
-    asked = 0
+    asked = []
 
     def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        Model.asked += 1
+        Model.asked.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
         message = {"role": "assistant", "content": "the answer"}
         body = json.dumps({"id": "r", "object": "chat.completion", "model": "m", "usage": {"prompt_tokens": 1, "completion_tokens": 1},
                            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}).encode()
@@ -87,16 +87,23 @@ class Place:
         self.check(f"{way}: lists the tools", names == wanted, listed)
         definition = next(iter(listed.get("tools", [])), {}).get("_meta", {}).get("io.abide/definition", "")
         self.check(f"{way}: each with its definition's hash", len(definition) == 64, listed)
-        before, key = Model.asked, way.replace(" ", "-")
+        key = way.replace(" ", "-")
         for _ in range(2):
-            arguments = json.dumps({"input": f"help over {way}", "id": key})
+            arguments = json.dumps({"input": f"help over {way}.", "id": key})
             called = self.ask(target, "--method", "tools/call", "--tool-name", "helper", "--tool-args-json", arguments)
             text = next(iter(called.get("content", [])), {}).get("text")
             self.check(f"{way}: calls the agent", text == "the answer", called)
-        self.check(f"{way}: the same key is the same run", Model.asked == before + 1, Model.asked - before)
+        asked = sum(f"help over {way}." in body for body in Model.asked)
+        self.check(f"{way}: the same key is the same run", asked == 1, asked)
         shown = subprocess.run([str(self.abide), "show", key, "--json"], cwd=self.folder, env=self.env, capture_output=True,
                                text=True, check=False)
         self.check(f"{way}: the run is in the journal", '"status":"completed"' in shown.stdout, shown.stdout + shown.stderr)
+
+    def all(self, ways):
+        """Two ways at a time: most of the time goes into starting Node."""
+        with ThreadPoolExecutor(2) as pool:
+            for done in [pool.submit(self.through, *way) for way in ways]:
+                done.result()
 
     def serve(self, *words):
         server = subprocess.Popen([str(self.abide), "serve", "--http", "127.0.0.1:0", "--trust", "--json", *words], cwd=self.folder,
@@ -118,12 +125,12 @@ def main():
                     "env": {"ABIDE_CONFIG_DIR": place.env["ABIDE_CONFIG_DIR"]}}
         config = Path(folder) / "inspector.json"
         config.write_text(json.dumps({"mcpServers": {"abide": declared}}))
-        for era in ERAS:
-            place.through(f"stdio {era}", ["--config", str(config), "--server", "abide", "--protocol-era", era])
         server, url = place.serve()
         try:
-            for era in ERAS:
-                place.through(f"http {era}", ["--server-url", url, "--transport", "http", "--protocol-era", era])
+            stdio = ["--config", str(config), "--server", "abide"]
+            http = ["--server-url", url, "--transport", "http"]
+            place.all((f"{way} {era}", [*target, "--protocol-era", era])
+                      for way, target in (("stdio", stdio), ("http", http)) for era in ERAS)
         finally:
             server.kill()
         token = Path(folder) / "token"

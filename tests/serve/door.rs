@@ -92,6 +92,29 @@ fn a_token_that_others_can_read_is_none() {
 }
 
 #[test]
+fn news_are_told_on_a_stream_to_those_who_listen() {
+    let project = project(&silent(), "");
+    let serving = Serving::start(&project, &[]);
+    let old = Legacy::new(&serving.address, &json!({}));
+    let session = [("Mcp-Session-Id", old.session.as_str())];
+    let mut told = vec![send(&serving.address, "GET", &session, "")];
+    let modern = Modern::new(&serving.address);
+    let all = json!({"notifications": {"toolsListChanged": true}});
+    told.push(modern.send("subscriptions/listen", &all));
+    let mut others = modern.send("subscriptions/listen", &json!({"notifications": {"promptsListChanged": true}}));
+    for stream in [&mut told[1], &mut others] {
+        assert_eq!(stream.next().unwrap()["method"], "notifications/subscriptions/acknowledged");
+    }
+    std::fs::remove_file(project.root.join(".abide/agents/helper.md")).unwrap();
+    for stream in &mut told {
+        assert_eq!(stream.next().unwrap()["method"], "notifications/tools/list_changed");
+    }
+    assert_eq!(modern.result("tools/list", &json!({}))["tools"].as_array().unwrap().len(), 4, "runs_* alone");
+    drop(serving);
+    assert_eq!(others.next(), None, "what was not asked for is not told");
+}
+
+#[test]
 fn a_session_ends_and_is_not_known_any_more() {
     let project = project(&silent(), "");
     let serving = Serving::start(&project, &[]);

@@ -75,6 +75,40 @@ fn both_versions_are_spoken_on_one_line() {
     assert_eq!(model.count(), 1);
 }
 
+/// A client of 2026-07-28 in its own words.
+fn modern(params: &Value) -> Value {
+    let mut params = params.clone();
+    params["_meta"] = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {}});
+    params
+}
+
+#[test]
+fn a_client_is_told_when_the_tools_change() {
+    let model = Model::new(|_, _| Say::Text("never asked"));
+    let project = project(&model, "");
+    let mut client = Client::start(&project);
+    let begun = client.ask(1, "initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}}));
+    assert_eq!(begun["result"]["capabilities"]["tools"]["listChanged"], true);
+    let wanted = modern(&json!({"notifications": {"toolsListChanged": true, "promptsListChanged": true}}));
+    client.say(&json!({"jsonrpc": "2.0", "id": "news", "method": "subscriptions/listen", "params": wanted}));
+    let told = client.hear();
+    assert_eq!(told["method"], "notifications/subscriptions/acknowledged");
+    assert_eq!(told["params"]["notifications"], json!({"toolsListChanged": true}));
+    let helper = project.root.join(".abide/agents/helper.md");
+    let text = std::fs::read_to_string(&helper).unwrap();
+    std::fs::write(helper.with_file_name("second.md"), text.replace("name: helper", "name: second")).unwrap();
+    let mut told = [client.hear(), client.hear()];
+    told.sort_by_key(|news| news["params"]["_meta"].is_object());
+    assert!(told.iter().all(|news| news["method"] == "notifications/tools/list_changed"), "{told:?}");
+    assert_eq!(told[1]["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], "news");
+    let listed = client.ask(2, "tools/list", json!({}));
+    assert_eq!(listed["result"]["tools"][1]["name"], "second");
+    // Who listens is not waited for at the end.
+    drop(client.stdin.take());
+    assert!(client.child.wait().unwrap().success());
+}
+
 #[test]
 fn a_run_goes_on_when_its_client_is_gone() {
     let model = Model::new(|_, _| Say::Held("late"));

@@ -25,6 +25,8 @@ const BEAT: Duration = Duration::from_millis(50);
 struct Fixture {
     words: Arc<Value>,
     lasting: Arc<Lasting>,
+    /// Says that the tools have changed, though they have not.
+    news: Arc<tokio::sync::watch::Sender<()>>,
 }
 
 fn text(text: &str) -> Value {
@@ -61,6 +63,10 @@ impl Fixture {
                     tokio::time::sleep(BEAT).await;
                 }
                 done("Done.")
+            }
+            "test_trigger_tool_change" => {
+                self.news.send_replace(());
+                done("They say that they have changed.")
             }
             "slow_compute" | "failing_job" | "protocol_error_job" | "confirm_delete" | "multi_input" => {
                 self.lasting_call(&name, &call, &caller).await
@@ -198,6 +204,7 @@ impl Offer for Fixture {
             instructions: None,
             capabilities: capabilities.as_object().cloned().unwrap_or_default(),
             tasks: true,
+            tools_change: true,
         }
     }
 
@@ -212,6 +219,11 @@ impl Offer for Fixture {
         };
         let tools: Vec<Tool> = self.words["tools"].as_array().into_iter().flatten().map(tool).collect();
         Box::pin(async move { tools })
+    }
+
+    fn changed(&self) -> BoxFuture<()> {
+        let mut news = self.news.subscribe();
+        Box::pin(async move { news.changed().await.unwrap_or(()) })
     }
 
     fn tool(&self, name: &str) -> BoxFuture<Option<Tool>> {
@@ -260,7 +272,7 @@ impl Offer for Fixture {
 #[tokio::main]
 async fn main() {
     let words = serde_json::from_str(FIXTURE).expect("fixture.json is JSON");
-    let fixture = Fixture { words: Arc::new(words), lasting: Arc::default() };
+    let fixture = Fixture { words: Arc::new(words), lasting: Arc::default(), news: Arc::default() };
     let server = Server::new(Arc::new(fixture), Arc::new(Seal::new([7; 32])));
     match std::env::args().nth(1) {
         Some(address) => {

@@ -67,7 +67,7 @@ pub fn attack() -> Attack {
                 ..ModelConfig::new(provider, "m")
             };
             let redactor = Redactor::default();
-            let body = json!({"model": "m", "messages": []});
+            let body = serde_json::value::to_raw_value(&json!({"model": "m", "messages": []})).unwrap();
             match runtime.block_on(client.call(&model, &body, CallOptions::new("key", &Keys, &redactor))) {
                 Ok(reply) => {
                     assert!(!reply.to_string().contains(KEY), "the key is in what is kept");

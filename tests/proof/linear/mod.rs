@@ -58,6 +58,7 @@ impl Tools for Books {
             policy: Policy::Allow,
             timeout_s: 60,
             max_timeout_s: None,
+            attempts: None,
             hash: "h".to_owned(),
             reconcile: None,
         };

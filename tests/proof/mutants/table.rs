@@ -4,10 +4,11 @@ use super::Mutant;
 use super::hostile_rows::{HOSTILE, SECRETS};
 use super::quota_rows::QUOTA;
 use super::serve_rows::SERVE;
+use super::turn_rows::TURN;
 
 /// All lists.
 pub(super) const TABLE: &[&[Mutant]] =
-    &[BOUNDARIES, PROGRAMS, POWER, DOUBT, UPGRADES, KILLS, QUOTA, HOSTILE, SECRETS, SERVE];
+    &[BOUNDARIES, PROGRAMS, POWER, DOUBT, UPGRADES, KILLS, QUOTA, HOSTILE, SECRETS, SERVE, TURN];
 
 const BOUNDARIES: &[Mutant] = &[Mutant {
     name: "chain-from-nothing",
@@ -56,6 +57,14 @@ const POWER: &[Mutant] = &[
         file: "runtime/host/sleep.rs",
         from: "self.inbox_unread(token, tries, &error);",
         to: "if !MUTANT { self.inbox_unread(token, tries, &error); }",
+        proof: "proof::errors::unread",
+        count: None,
+    },
+    Mutant {
+        name: "end-told-before-the-message",
+        file: "runtime/host/shard.rs",
+        from: "(self.is_unread(token) || !self.read_inbox(token));",
+        to: "(self.is_unread(token) || !self.read_inbox(token)) && !MUTANT;",
         proof: "proof::errors::unread",
         count: None,
     },

@@ -6,4 +6,4 @@ pub mod image;
 #[allow(unsafe_code, reason = "SQLite calls a VFS through C function pointers")]
 pub mod shim;
 
-pub use shim::{Call, Watch, watch};
+pub use shim::{Call, Guard, Watch, watch};
