@@ -123,7 +123,7 @@ def editor(stage, kills):
         end.start("run", "editor", "A short piece about the Danube's bridges", "--id", "piece", "--trust")
         victims = [(library,), (end,), (library, end)] * kills
         for who in stage.chance.sample(victims[:max(kills, 3)], max(kills, 3)):
-            if not stage.wait(end, stage.chance.randint(1, 8)):
+            if not stage.wait(end, stage.chance.randint(1, 12)):
                 break
             for one in who:
                 one.kill()
