@@ -65,7 +65,8 @@ impl Front {
             return Err(ConfigError::invalid(&node.at, problem, "remove one of them"));
         }
         if let (Some(schema), Some(node)) = (&output, self.node("output")) {
-            checked(schema).map_err(|why| ConfigError::invalid(&node.at, why, EXAMPLE))?;
+            let help = format!("write it like this: {}", self.example("output"));
+            checked(schema).map_err(|why| ConfigError::invalid(&node.at, why, help))?;
         }
         Ok(Manner { temperature, stop, max_result_chars, output, output_schema })
     }
@@ -153,6 +154,16 @@ mod tests {
             let read = agent(&[(FILE, &named), (at, &text)]).unwrap();
             assert_eq!((read.output.unwrap().schema, read.stop), (schema.clone(), vec!["a, b".to_owned()]));
         }
+    }
+
+    #[test]
+    fn a_table_of_abide_toml_says_the_same() {
+        let table = "[agents.a]\ninstructions = \"Go.\"\ntemperature = 1\nstop = [\"x\"]\noutput_schema = \"s.json\"\n";
+        let read = agent(&[("p/abide.toml", table), ("p/s.json", "{\"type\": \"object\"}")]).unwrap();
+        assert_eq!((read.temperature, read.stop), (Some(1.0), vec!["x".to_owned()]));
+        assert_eq!(read.output.unwrap().schema, json!({"type": "object"}));
+        let wrong = agent(&[("p/abide.toml", &table.replace("temperature = 1", "temperature = \"hot\""))]).unwrap_err();
+        assert!(wrong.to_string().contains("abide.toml:3: `temperature` must be a number"), "{wrong}");
     }
 
     #[test]

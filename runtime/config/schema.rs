@@ -76,6 +76,7 @@ fn table(section: &str, known: &[KeyDoc]) -> Json {
 fn property(section: &str, doc: &KeyDoc) -> Json {
     let mut described = match doc.key {
         "price" => table("price", keys::PRICE),
+        "output" if section == "agents" => json!({"type": "object"}),
         "bounds" => table("bounds", keys::BOUNDS),
         "priority" => json!({"type": "integer"}),
         "at_least" => json!({"anyOf": [
