@@ -94,7 +94,7 @@ pub(super) fn from_entry(name: &str, entry: &ModelEntry, root: &Path) -> Result<
     Ok(ModelConfig {
         base_url: entry.base_url.as_ref().map(|url| url.value.clone()),
         api_key: entry.api_key.as_ref().map(|value| secret("api_key", value)),
-        max_tokens: entry.max_tokens.as_ref().and_then(|n| u32::try_from(n.value).ok()),
+        max_tokens: entry.max_tokens.as_ref().and_then(|n| u32::try_from(n.value).ok()).or(usual.max_tokens),
         context_tokens: entry.context_tokens.as_ref().map(|n| n.value),
         temperature: entry.temperature.as_ref().map(|x| x.value),
         stop: entry.stop.as_ref().map(|texts| texts.value.clone()).unwrap_or_default(),

@@ -163,10 +163,17 @@ impl<'a> Talk<'a> {
 
     async fn abide(&mut self, bench: &Bench) -> Result<(), String> {
         let model = ModelConfig { stream: Some(self.stream), cache: None, ..self.subject.model.clone() };
+        // As an agent's question has it.
+        let usual = ModelConfig::new(model.provider, model.model.as_str());
+        self.prompt.max_tokens = self.prompt.max_tokens.or(usual.max_tokens);
         let body = request(&model, &self.prompt).map_err(|why| why.to_string())?;
         let redactor = Redactor::default();
         let options = CallOptions::new("step-1", &EnvVars, &redactor);
-        let answer = bench.abide.call(&model, &body, options).await.map_err(|why| why.to_string())?;
+        let answer = bench
+            .abide
+            .call(&model, &serde_json::value::to_raw_value(&body).map_err(|why| why.to_string())?, options)
+            .await
+            .map_err(|why| why.to_string())?;
         let reply = parse(model.provider, &answer).map_err(|why| why.to_string())?;
         self.ours.clone_from(&reply.tool_calls);
         self.prompt.turns.push(reply.into_turn(&self.subject.model));
