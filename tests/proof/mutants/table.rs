@@ -229,7 +229,7 @@ const PROGRAMS: &[Mutant] = &[
         name: "act-before-commit",
         file: "runtime/host/submit.rs",
         from: "        self.committing = Some(Committing { ended, ..committing });\n",
-        to: "        let mut committing = Committing { ended, ..committing };\n        if MUTANT {\n            for act in std::mem::take(&mut committing.acts) {\n                match act {\n                    Act::Start { id, n } => self.start(shop, id, n),\n                    other => committing.acts.push(other),\n                }\n            }\n        }\n        self.committing = Some(committing);\n",
+        to: "        let mut committing = Committing { ended, ..committing };\n        if MUTANT {\n            for act in std::mem::take(&mut committing.acts) {\n                match act {\n                    Act::Start { id, n } => self.start(shop, id, n, abide_engine::Place::default()),\n                    other => committing.acts.push(other),\n                }\n            }\n        }\n        self.committing = Some(committing);\n",
         proof: "proof::programs",
         count: Some("600"),
     },
