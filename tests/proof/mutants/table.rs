@@ -57,7 +57,7 @@ const POWER: &[Mutant] = &[
         file: "runtime/host/sleep.rs",
         from: "self.inbox_unread(token, tries, &error);",
         to: "if !MUTANT { self.inbox_unread(token, tries, &error); }",
-        proof: "proof::errors::unread",
+        proof: "proof::errors::unread::a_message_that",
         count: None,
     },
     Mutant {
@@ -65,7 +65,7 @@ const POWER: &[Mutant] = &[
         file: "runtime/host/shard.rs",
         from: "(self.is_unread(token) || !self.read_inbox(token));",
         to: "(self.is_unread(token) || !self.read_inbox(token)) && !MUTANT;",
-        proof: "proof::errors::unread",
+        proof: "proof::errors::unread::a_wait_does_not",
         count: None,
     },
 ];
