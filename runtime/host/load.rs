@@ -35,8 +35,11 @@ pub(crate) struct Wanted {
     /// How often it could not be read.
     pub(crate) tries: u32,
     /// Who asked for it, if anybody waits for that.
-    pub(crate) reply: Option<oneshot::Sender<Result<(), HostError>>>,
+    pub(crate) reply: Option<LoadReply>,
 }
+
+/// Told whether the run is worked on here now. It is not if it was let go of before its turn to be loaded came, or if somebody took it.
+pub(crate) type LoadReply = oneshot::Sender<Result<bool, HostError>>;
 
 impl Wanted {
     pub(crate) fn new(key: RunKey, epoch: i64, why: Why) -> Self {
@@ -45,14 +48,11 @@ impl Wanted {
 }
 
 /// Tells whoever asked for a run what came of it.
-pub(crate) fn answer(
-    key: RunKey,
-    reply: Option<oneshot::Sender<Result<(), HostError>>>,
-    result: Result<(), HostError>,
-) {
-    match reply {
-        Some(reply) => drop(reply.send(result)),
-        None => result.unwrap_or_else(|error| tracing::warn!(key, %error, "a run cannot be worked on")),
+pub(crate) fn answer(key: RunKey, reply: Option<LoadReply>, result: Result<bool, HostError>) {
+    match (reply, result) {
+        (Some(reply), result) => drop(reply.send(result)),
+        (None, Err(error)) => tracing::warn!(key, %error, "a run cannot be worked on"),
+        (None, Ok(_)) => {}
     }
 }
 
@@ -83,13 +83,17 @@ impl Shard {
 
     /// Brings a run into memory that is not there. What goes wrong is told, and written if it can be.
     pub(crate) fn load(&mut self, wanted: Wanted) {
-        let (key, epoch) = (wanted.key, wanted.epoch);
+        let (key, epoch, stays_open) = (wanted.key, wanted.epoch, !self.is_letting_go());
         if let Some(token) = self.by_key.get(&key).copied() {
             match self.residents.get_mut(&token) {
+                // Whoever asks for it now wants more than what is left of its stay.
+                Some(run) if run.epoch >= epoch && run.is_leaving() && stays_open => {
+                    return self.leaving.push(wanted);
+                }
                 Some(run) if run.epoch >= epoch => {
                     run.retry_parked(self.inner.now_ms());
                     self.touch(token);
-                    return answer(key, wanted.reply, Ok(()));
+                    return answer(key, wanted.reply, Ok(true));
                 }
                 // Somebody had it in between: what is here is fenced off.
                 _ => self.remove(token),
@@ -103,11 +107,11 @@ impl Shard {
             Ok(Some(read)) => {
                 crash::point("load.read");
                 self.inner.works_again();
-                answer(key, wanted.reply, self.bring(read, wanted.why));
+                answer(key, wanted.reply, self.bring(read, wanted.why).map(|()| true));
             }
             Ok(None) => {
                 self.inner.settled(key, &Settled::TakenOver);
-                answer(key, wanted.reply, Ok(()));
+                answer(key, wanted.reply, Ok(false));
             }
             Err(error) => self.run_unread(wanted, &error),
         }

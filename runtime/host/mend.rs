@@ -96,6 +96,9 @@ impl Shard {
 
     /// Rebuilds the runs whose time has come, and reads what could not be read.
     pub(crate) fn mend(&mut self) {
+        for wanted in std::mem::take(&mut self.leaving) {
+            self.load(wanted);
+        }
         if !self.unloaded.is_empty() {
             self.read_runs();
         }

@@ -13,7 +13,7 @@ use super::act::{After, Alarm};
 use super::begin::StartReply;
 use super::doubt::Answer;
 use super::inner::Inner;
-use super::load::{Wanted, Why};
+use super::load::{LoadReply, Wanted, Why};
 use super::resident::{Arrived, Came, LettingGo, Resident, StepState};
 use super::run::Settled;
 use super::turn::Shop;
@@ -35,7 +35,7 @@ pub(crate) enum Msg {
     /// The commit of a run's start has returned.
     Begun { token: u64, result: Result<Started, HostError>, reply: StartReply },
     /// Bring this run, which is ours from this epoch on, into memory.
-    Load { key: RunKey, epoch: i64, reply: Option<oneshot::Sender<Result<(), HostError>>> },
+    Load { key: RunKey, epoch: i64, reply: Option<LoadReply> },
     /// The commit of a turn has returned.
     Committed { token: u64, result: Result<Tail, HostError>, fenced: bool },
     /// An attempt is over.
@@ -88,6 +88,8 @@ pub(crate) struct Shard {
     pub(crate) unread: Vec<(Instant, u64, u32)>,
     /// Runs of ours that could not be read, and when to read them again.
     pub(crate) unloaded: Vec<(Instant, Wanted)>,
+    /// Runs that are asked for while they are being let go of: they are taken up anew when they have left.
+    pub(crate) leaving: Vec<Wanted>,
     /// How many timers there may be before those that are nobody's are thrown out.
     pub(crate) most_timers: usize,
     /// Runs whose start is being committed, and what came for runs that are not here meanwhile: their start may return after it.
@@ -120,6 +122,7 @@ impl Shard {
             mending: Vec::new(),
             unread: Vec::new(),
             unloaded: Vec::new(),
+            leaving: Vec::new(),
             most_timers: 0,
             beginning: 0,
             early: Vec::new(),

@@ -12,22 +12,31 @@ use crate::{HostError, crash};
 
 impl Inner {
     /// Takes a run and works on it, or makes sure that it is worked on here if it is ours.
-    pub(crate) async fn take(&self, row: RunRow, steal: bool) -> Result<(), HostError> {
+    pub(crate) async fn take(&self, mut row: RunRow, steal: bool) -> Result<(), HostError> {
+        while !self.take_as(&row, steal).await? {
+            let now = self.read(|reader| reader.run(row.key))?;
+            row = now.ok_or(HostError::NoSuchRun { run: row.id })?;
+        }
+        Ok(())
+    }
+
+    /// Takes a run that stands like this. False if it was ours and no longer is: it stands differently by now.
+    async fn take_as(&self, row: &RunRow, steal: bool) -> Result<bool, HostError> {
         if is_ended(&row.status) {
-            return Ok(());
+            return Ok(true);
         }
         if !self.knows(&row.workflow) {
-            return Err(HostError::NoWorkflow { run: row.id, workflow: row.workflow });
+            return Err(HostError::NoWorkflow { run: row.id.clone(), workflow: row.workflow.clone() });
         }
         let own = self.owner_id().await?;
         let (from, held) = match &row.owner {
             None => (None, None),
-            Some(owner) if owner.id == own => return self.work_on(&row, row.epoch).await,
+            Some(owner) if owner.id == own => return self.work_on(row, row.epoch).await,
             // The dead owner's lock is held through the commit that bumps the epoch.
             Some(owner) => match hold_dead(&self.db, &owner.file) {
                 Some(held) => (Some(owner.id), Some(held)),
                 None if steal => (Some(owner.id), None),
-                None => return Err(HostError::Owned { run: row.id, pid: owner.pid }),
+                None => return Err(HostError::Owned { run: row.id.clone(), pid: owner.pid }),
             },
         };
         let claim = Claim { run: row.key, owner: own, from, now_ms: self.now_ms() };
@@ -39,23 +48,23 @@ impl Inner {
         match claimed {
             Claimed::InLine => {
                 self.wait_in_line(row.key);
-                Ok(())
+                Ok(true)
             }
-            Claimed::Ended => Ok(()),
+            Claimed::Ended => Ok(true),
             Claimed::Theirs => {
                 let now = self.read(|reader| reader.run(row.key))?;
                 let pid = now.and_then(|now| now.owner).map_or(0, |owner| owner.pid);
-                Err(HostError::Owned { run: row.id, pid })
+                Err(HostError::Owned { run: row.id.clone(), pid })
             }
             Claimed::Ours { epoch } => {
                 self.no_longer_in_line(row.key);
-                self.work_on(&row, epoch).await
+                self.work_on(row, epoch).await.map(|_| true)
             }
         }
     }
 
     /// Has a run that is ours brought into memory, if it is not there.
-    async fn work_on(&self, row: &RunRow, epoch: i64) -> Result<(), HostError> {
+    async fn work_on(&self, row: &RunRow, epoch: i64) -> Result<bool, HostError> {
         let (reply, loaded) = oneshot::channel();
         self.send(self.shard_of(&row.id), Msg::Load { key: row.key, epoch, reply: Some(reply) });
         loaded.await.map_err(|_| HostError::ShuttingDown)?
@@ -119,5 +128,41 @@ impl Inner {
         self.runtime.spawn(async move {
             inner.in_the_end(|| inner.read(|reader| reader.run_by_id(&id))).await;
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use abide_engine::Ctx;
+
+    use crate::Abide;
+
+    /// Between the look at its row and its turn to be loaded a run may be let go of: whoever asked for it gets it all the same.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_run_that_was_ours_when_it_was_looked_at_is_taken_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (open, gate) = tokio::sync::watch::channel(false);
+        let abide = Abide::open(folder.path().join("runs.db")).workflow("work", move |ctx: Ctx, (): ()| {
+            let gate = gate.clone();
+            async move {
+                let held = move |()| {
+                    let mut gate = gate.clone();
+                    async move { gate.wait_for(|open| *open).await.map(|_| ()).map_err(abide_engine::Error::from) }
+                };
+                ctx.step("held", (), held).await?;
+                ctx.signal::<u32>("more").await
+            }
+        });
+        let abide = abide.start().await.unwrap();
+        let run = abide.run("work", &()).id("r").await.unwrap();
+        let row = || abide.inner.read(|reader| reader.run(run.key)).unwrap().unwrap();
+        let stale = row();
+        assert!(stale.owner.is_some());
+        open.send_replace(true);
+        run.settled().await.unwrap();
+        assert!(row().owner.is_none());
+        abide.inner.take(stale, false).await.unwrap();
+        assert_eq!(row().epoch, 2);
+        abide.shutdown().await;
     }
 }

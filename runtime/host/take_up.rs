@@ -198,6 +198,11 @@ impl Resident {
         self.end_probes();
     }
 
+    /// Will it be out of memory, and no longer ours, when what it does now is done?
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.letting_go.is_some() || self.committing.as_ref().is_some_and(|turn| turn.state.release)
+    }
+
     /// Ends the attempts that may be repeated.
     pub(crate) fn end_repeatable(&mut self) {
         let is_repeatable = |id: &StepId| {

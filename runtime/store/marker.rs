@@ -1,10 +1,13 @@
 //! The marker beside a database whose disk failed to sync. After a failed sync the kernel takes pages for clean that never reached the disk: the
 //! connection that wrote them knows better and writes them anew, but a process that came after it would trust them. So the marker is there
-//! from the failure until a good sync, and nobody opens a file that has one. It never opens the database.
+//! from the failure until a good sync, and nobody opens a file that has one. Each connection has a marker of its own: what one has made good
+//! says nothing of what another owes. It never opens the database.
 
+use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::folder_of;
 use crate::{HostError, os};
 
 /// What every marker says.
@@ -23,50 +26,70 @@ pub(super) enum Failed {
 
 /// What is owed to the disk.
 pub(super) struct Marker {
+    db: PathBuf,
     path: PathBuf,
     commit: bool,
     checkpoint: bool,
     written: bool,
 }
 
-fn beside(db: &Path) -> PathBuf {
-    let mut name = db.as_os_str().to_owned();
+/// What the names of a database's markers begin with.
+fn beginning(db: &Path) -> OsString {
+    let mut name = db.file_name().unwrap_or_default().to_owned();
     name.push("-unsynced");
-    PathBuf::from(name)
+    name
+}
+
+/// The markers beside this database: of each connection whose sync failed and was not made good.
+fn all(db: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let beginning = beginning(db);
+    let is_one = |name: &OsStr| name.as_encoded_bytes().starts_with(beginning.as_encoded_bytes());
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder_of(db))? {
+        let entry = entry?;
+        if is_one(&entry.file_name()) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
 }
 
 /// True if a sync of this database failed and nobody has made it good.
-pub(super) fn is_there(db: &Path) -> bool {
-    beside(db).symlink_metadata().is_ok()
+pub(super) fn is_there(db: &Path) -> std::io::Result<bool> {
+    all(db).map(|found| !found.is_empty())
 }
 
-/// Removes the marker of a database that was rewritten.
+/// Removes the markers of a database that was rewritten.
 pub(super) fn remove(db: &Path) -> std::io::Result<()> {
-    match std::fs::remove_file(beside(db)) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    }
+    all(db)?.iter().try_for_each(|marker| gone(std::fs::remove_file(marker)))
+}
+
+/// What is not there need not be removed.
+fn gone(removed: std::io::Result<()>) -> std::io::Result<()> {
+    removed.or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
 }
 
 /// Refuses a database that has a marker.
 pub(super) fn refuse(db: &Path) -> Result<(), HostError> {
-    if !is_there(db) {
-        return Ok(());
-    }
-    Err(HostError::Database {
-        path: db.to_owned(),
-        why: format!(
-            "its disk failed to sync, so its newest pages may be in memory only ({} says so)",
-            beside(db).display()
-        ),
-        help: "mend the disk; when no other process uses the file, `abide verify --repair` rewrites it, and nothing acknowledged is lost"
-            .to_owned(),
-    })
+    let refused = |why: String, help: &str| HostError::Database { path: db.to_owned(), why, help: help.to_owned() };
+    let found = all(db).map_err(|e| {
+        let why = format!("its folder cannot be read, where a word of a failed sync may lie: {e}");
+        refused(why, "check the permissions of the folder")
+    })?;
+    let Some(marker) = found.first() else { return Ok(()) };
+    let marker = marker.display();
+    Err(refused(
+        format!("its disk failed to sync, so its newest pages may be in memory only ({marker} says so)"),
+        "mend the disk; when no other process uses the file, `abide verify --repair` rewrites it, and nothing acknowledged is lost",
+    ))
 }
 
 impl Marker {
     pub(super) fn new(db: &Path) -> Self {
-        Self { path: beside(db), commit: false, checkpoint: false, written: false }
+        let mut name = beginning(db);
+        name.push(format!("-{}", crate::random::hex8()));
+        let path = folder_of(db).join(name);
+        Self { db: db.to_owned(), path, commit: false, checkpoint: false, written: false }
     }
 
     /// Notes a failed sync. What follows it must wait until the marker is written: see [`Self::is_written`].
@@ -99,22 +122,22 @@ impl Marker {
         if !std::mem::take(&mut self.commit) || self.checkpoint {
             return;
         }
-        match std::fs::remove_file(&self.path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(%error, marker = %self.path.display(), "the marker cannot be removed");
-            }
-            _ => tracing::warn!("the database is synced again"),
+        match gone(std::fs::remove_file(&self.path)) {
+            Err(error) => tracing::warn!(%error, marker = %self.path.display(), "the marker cannot be removed"),
+            Ok(()) => tracing::warn!("the database is synced again"),
         }
     }
 
     /// May the log be moved into the database, and be removed? Not while a marker is there, whoever wrote it.
     pub(super) fn allows_moving(&self) -> bool {
-        !self.commit && !self.checkpoint && self.path.symlink_metadata().is_err()
+        !self.commit && !self.checkpoint && is_there(&self.db).is_ok_and(|there| !there)
     }
 
-    /// True if only commits have failed to be synced: a log that is moved whole and cut to nothing makes them good.
+    /// True if only commits have failed to be synced, and those of this connection alone: a log that is moved whole and cut to nothing makes
+    /// them good.
     pub(super) fn is_owed_by_commits_alone(&self) -> bool {
-        self.commit && !self.checkpoint
+        let is_own = |marker: &PathBuf| *marker == self.path;
+        self.commit && !self.checkpoint && all(&self.db).is_ok_and(|found| found.iter().all(is_own))
     }
 }
 
@@ -123,4 +146,31 @@ pub(super) fn is_failed_sync(error: &rusqlite::Error) -> bool {
     use rusqlite::ffi::{SQLITE_IOERR_DIR_FSYNC, SQLITE_IOERR_FSYNC};
     matches!(error, rusqlite::Error::SqliteFailure(e, _)
         if [SQLITE_IOERR_FSYNC, SQLITE_IOERR_DIR_FSYNC].contains(&e.extended_code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_connection_made_good_says_nothing_of_what_another_owes() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = Marker::new(&folder.path().join("other.db"));
+        for owed in [Failed::Checkpoint, Failed::Commit] {
+            let db = folder.path().join(format!("{owed:?}.db"));
+            let (mut one, mut two) = (Marker::new(&db), Marker::new(&db));
+            one.failed(owed);
+            one.is_written().unwrap();
+            two.failed(Failed::Commit);
+            assert!(!two.is_owed_by_commits_alone(), "{owed:?} of the other");
+            two.is_written().unwrap();
+            two.synced();
+            assert!(is_there(&db).unwrap() && !two.allows_moving() && refuse(&db).is_err(), "{owed:?}");
+            assert!(other.allows_moving());
+            one.synced();
+            assert_eq!(is_there(&db).unwrap(), owed == Failed::Checkpoint, "only a rewritten file is rid of it");
+            remove(&db).unwrap();
+            assert!(Marker::new(&db).allows_moving());
+        }
+    }
 }

@@ -15,7 +15,9 @@ pub(crate) fn repair(path: &Path) -> Result<bool, HostError> {
     let meta = std::fs::symlink_metadata(path)
         .map_err(|e| refuse(path, e.to_string(), "check the path; --db names another file"))?;
     check_file(path, &meta)?;
-    if !marker::is_there(path) {
+    let there =
+        marker::is_there(path).map_err(|e| refuse(path, e.to_string(), "check the permissions of its folder"))?;
+    if !there {
         return Ok(false);
     }
     let parent = folder_of(path);

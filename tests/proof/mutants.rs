@@ -2,6 +2,7 @@
 //! each behind a switch, so that it is built once. The rows are in `table`. It never touches the sources that it copies.
 
 mod hostile_rows;
+mod power_rows;
 mod quota_rows;
 mod serve_rows;
 mod table;

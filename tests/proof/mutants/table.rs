@@ -2,6 +2,7 @@
 
 use super::Mutant;
 use super::hostile_rows::{HOSTILE, SECRETS};
+use super::power_rows::POWER;
 use super::quota_rows::QUOTA;
 use super::serve_rows::SERVE;
 use super::turn_rows::TURN;
@@ -10,62 +11,21 @@ use super::turn_rows::TURN;
 pub(super) const TABLE: &[&[Mutant]] =
     &[BOUNDARIES, PROGRAMS, POWER, DOUBT, UPGRADES, KILLS, QUOTA, HOSTILE, SECRETS, SERVE, TURN];
 
-const BOUNDARIES: &[Mutant] = &[Mutant {
-    name: "chain-from-nothing",
-    file: "runtime/host/submit.rs",
-    from: "let first = if nothing { None } else { Some(chained(&self.hash, &row, most)?) };",
-    to: "let first = if nothing { None } else if MUTANT { Some(chained(&[0; 32], &row, most)?) } else { Some(chained(&self.hash, &row, most)?) };",
-    proof: "host::boundaries::killed",
-    count: None,
-}];
-
-const POWER: &[Mutant] = &[
+const BOUNDARIES: &[Mutant] = &[
     Mutant {
-        name: "synchronous-normal",
-        file: "runtime/store/open.rs",
-        from: "        (\"synchronous\", \"FULL\", \"2\"),",
-        to: "        if MUTANT { (\"synchronous\", \"NORMAL\", \"1\") } else { (\"synchronous\", \"FULL\", \"2\") },",
-        proof: "proof::power::a_power_loss",
+        name: "chain-from-nothing",
+        file: "runtime/host/submit.rs",
+        from: "let first = if nothing { None } else { Some(chained(&self.hash, &row, most)?) };",
+        to: "let first = if nothing { None } else if MUTANT { Some(chained(&[0; 32], &row, most)?) } else { Some(chained(&self.hash, &row, most)?) };",
+        proof: "host::boundaries::killed",
         count: None,
     },
     Mutant {
-        name: "synchronous-off",
-        file: "runtime/store/open.rs",
-        from: "        (\"fullfsync\", \"1\", \"1\"),",
-        to: "        if MUTANT { (\"synchronous\", \"OFF\", \"0\") } else { (\"fullfsync\", \"1\", \"1\") },",
-        proof: "proof::power::a_power_loss",
-        count: None,
-    },
-    Mutant {
-        name: "no-marker",
-        file: "runtime/store/marker.rs",
-        from: "        if self.written || !(self.commit || self.checkpoint) {",
-        to: "        if MUTANT || self.written || !(self.commit || self.checkpoint) {",
-        proof: "proof::power::sync::a_file_that_nobody",
-        count: None,
-    },
-    Mutant {
-        name: "acknowledge-into-nothing",
-        file: "runtime/store/commit.rs",
-        from: "if let Err(gone) = self.place.check() {",
-        to: "if let Err(gone) = if MUTANT { Ok(()) } else { self.place.check() } {",
-        proof: "proof::errors::gone",
-        count: None,
-    },
-    Mutant {
-        name: "message-told-once",
-        file: "runtime/host/sleep.rs",
-        from: "self.inbox_unread(token, tries, &error);",
-        to: "if !MUTANT { self.inbox_unread(token, tries, &error); }",
-        proof: "proof::errors::unread::a_message_that",
-        count: None,
-    },
-    Mutant {
-        name: "end-told-before-the-message",
-        file: "runtime/host/shard.rs",
-        from: "(self.is_unread(token) || !self.read_inbox(token));",
-        to: "(self.is_unread(token) || !self.read_inbox(token)) && !MUTANT;",
-        proof: "proof::errors::unread::a_wait_does_not",
+        name: "resumed-into-nothing",
+        file: "runtime/host/load.rs",
+        from: "run.is_leaving() && stays_open",
+        to: "run.is_leaving() && stays_open && !MUTANT",
+        proof: "host::ends::a_run_that_is_resumed",
         count: None,
     },
 ];

@@ -1,7 +1,7 @@
 //! A history to lose power in: two owners with several connections each work runs of all kinds on one file, while everything they write and
 //! everything they tell is recorded. It never looks at what is on the disk.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,7 +135,7 @@ pub async fn live(folder: &Path, seed: u64, syncs: Syncs) -> History {
     both.0.and(both.1).unwrap();
     one.shutdown().await;
     other.shutdown().await;
-    if folder.join(format!("{FILE}-unsynced")).exists() {
+    if !markers(folder).is_empty() {
         // The database itself failed to be synced: nobody opens it before it is rewritten.
         drop(guard);
         return History { before, tape: told.stop() };
@@ -144,11 +144,17 @@ pub async fn live(folder: &Path, seed: u64, syncs: Syncs) -> History {
     let again = open(folder, &told, checkpoint).start().await.unwrap();
     work(&again, &told, "c", &mut dice).await.unwrap();
     again.shutdown().await;
-    if !folder.join(format!("{FILE}-unsynced")).exists() {
+    if markers(folder).is_empty() {
         until_closed(folder).await;
     }
     drop(guard);
     History { before, tape: told.stop() }
+}
+
+/// The words of failed syncs beside the file.
+pub fn markers(folder: &Path) -> Vec<PathBuf> {
+    let found = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    found.filter(|path| path.to_string_lossy().contains(&format!("{FILE}-unsynced"))).collect()
 }
 
 /// Waits until the last connection has removed the log. Of two that close at the same moment neither is the last for SQLite, and the log stays:

@@ -61,6 +61,8 @@ pub enum Syncs {
     Lying,
     /// Every one fails.
     Failing,
+    /// The next one of this file fails, and no other.
+    FailingOnce(Which),
     /// Every n-th fails, and the next commit of the same thread is synced, its header too if it begins the log anew.
     FailingNowAndThen(u64),
 }
@@ -129,6 +131,7 @@ impl Tape {
         let fails = match how {
             Syncs::Honest | Syncs::Lying => false,
             Syncs::Failing => true,
+            Syncs::FailingOnce(which) => which == on,
             Syncs::FailingNowAndThen(n) => {
                 let thread = std::thread::current().id();
                 match self.failed_for.get_mut(&thread).filter(|left| **left > 0) {
@@ -165,7 +168,12 @@ impl Watch for Recorder {
         let mut tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(call, Call::Sync) {
             // The real files are only what the page cache would hold: nothing is gained by syncing them.
-            return tape.sync(on, *self.syncs.lock().unwrap_or_else(PoisonError::into_inner));
+            let mut how = self.syncs.lock().unwrap_or_else(PoisonError::into_inner);
+            let result = tape.sync(on, *how);
+            if matches!(*how, Syncs::FailingOnce(_)) && result != SQLITE_OK {
+                *how = Syncs::Honest;
+            }
+            return result;
         }
         let result = real();
         if result != SQLITE_OK {

@@ -9,7 +9,7 @@ use abide::prelude::*;
 
 use super::check::Whole;
 use super::history::{self, FILE, History};
-use super::record::{Ack, Op, Recorder, Syncs};
+use super::record::{Ack, Op, Recorder, Syncs, Which};
 use super::{Found, live, lose_power};
 use crate::proof::dice::Dice;
 use crate::proof::vfs;
@@ -82,9 +82,10 @@ fn go_on(folder: &Path, told: &Arc<Recorder>, before: Vec<u8>) -> Found {
 #[test]
 fn a_file_that_nobody_made_good_is_refused_until_it_is_rewritten() {
     let folder = tempfile::tempdir().unwrap();
-    let (file, marker) = (folder.path().join(FILE), folder.path().join(format!("{FILE}-unsynced")));
+    let file = folder.path().join(FILE);
     let (told, _) = wait(fail(folder.path()));
-    assert!(marker.exists(), "no marker was left");
+    let markers = history::markers(folder.path());
+    let [marker] = &markers[..] else { panic!("not one marker was left: {markers:?}") };
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
@@ -111,12 +112,47 @@ fn a_file_that_nobody_made_good_is_refused_until_it_is_rewritten() {
     assert!(found.first.is_none() && found.states > 100, "{found:?}");
 }
 
+/// Of two processes one fails to sync the database, then the other the log: that it makes good its own says nothing of the first.
+#[test]
+fn one_that_makes_good_what_it_owes_leaves_the_warning_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = Recorder::new(FILE, Syncs::Honest);
+    let before = wait(async {
+        history::open(folder.path(), &told, 1_000).start().await.unwrap().shutdown().await;
+        history::until_closed(folder.path()).await;
+        std::fs::read(folder.path().join(FILE)).unwrap()
+    });
+    let guard = vfs::watch(folder.path(), told.clone());
+    wait(async {
+        let one = history::open(folder.path(), &told, 10).start().await.unwrap();
+        let other = history::open(folder.path(), &told, 20).start().await.unwrap();
+        told.set(Syncs::FailingOnce(Which::Db));
+        let mut runs = 0..;
+        while history::markers(folder.path()).is_empty() {
+            finish(&one, &told, &format!("one{}", runs.next().unwrap())).await;
+        }
+        told.set(Syncs::FailingOnce(Which::Log));
+        for n in 0..10 {
+            finish(&other, &told, &format!("other{n}")).await;
+        }
+        assert!(!history::markers(folder.path()).is_empty(), "the warning of the first is gone");
+        one.shutdown().await;
+        other.shutdown().await;
+    });
+    drop(guard);
+    let (history, whole) = (History { before, tape: told.stop() }, Whole::read(&folder.path().join(FILE)));
+    let failed = history.tape.ops.iter().filter(|op| matches!(op, Op::FailedSync { .. })).count();
+    let mut found = Found::default();
+    lose_power(&history, &whole, 3, 20_000, &mut Dice::new(crate::proof::seed()), &mut found);
+    assert!(found.first.is_none() && failed == 2, "{failed} syncs failed: {found:?}");
+}
+
 /// The harness would notice if the marker were not heeded.
 #[test]
 fn trusting_what_a_failed_sync_left_loses_events() {
     let folder = tempfile::tempdir().unwrap();
     let (told, before) = wait(fail(folder.path()));
-    std::fs::remove_file(folder.path().join(format!("{FILE}-unsynced"))).unwrap();
+    history::markers(folder.path()).into_iter().for_each(|marker| std::fs::remove_file(marker).unwrap());
     let found = go_on(folder.path(), &told, before);
     println!("without the marker: {} of {} states have lost something", found.lost, found.states);
     assert!(found.lost > 0, "{found:?}");
