@@ -133,6 +133,8 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use abide_engine::Ctx;
 
     use crate::Abide;

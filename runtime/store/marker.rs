@@ -150,6 +150,8 @@ pub(super) fn is_failed_sync(error: &rusqlite::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
