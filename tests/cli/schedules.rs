@@ -85,7 +85,7 @@ fn resume_starts_what_is_due_with_the_files_of_that_day() {
             assert!(since.elapsed() < PATIENCE, "it never came to that: {shown}");
         }
     };
-    resume_until(&|shown| completed(shown).len() == 1);
+    resume_until(&|shown| !completed(shown).is_empty());
     let system = || model.asked().last().unwrap().body["messages"][0]["content"].clone();
     assert_eq!(system(), "You help.");
     project.write("helper.md", "---\nname: helper\nmodel: local\nmaxTurnz: 3\n---\nYou help.\n");
@@ -97,7 +97,9 @@ fn resume_starts_what_is_due_with_the_files_of_that_day() {
     project.write("helper.md", "---\nname: helper\nmodel: local\n---\nYou help better.\n");
     let before = completed(&shown(&project, "nightly")).len();
     let mended = resume_until(&|shown| completed(shown).len() > before);
-    assert_eq!((system(), &mended["schedule"]["note"]), (json!("You help better."), &Value::Null));
+    assert_eq!(system(), "You help better.");
+    // On a slow machine times were missed meanwhile, and the note says that.
+    assert!(!mended["schedule"]["note"].to_string().contains("helper.md"), "{mended}");
     let run = project.abide(&["schedule", "trigger", "nightly", "--trust"]).is(0);
     assert_eq!(run.stdout, "done\n");
 }
@@ -110,10 +112,10 @@ fn a_run_that_needs_consent_parks_and_the_schedule_goes_on() {
     let added = project.abide(&["schedule", "add", "nightly", "--every", "1s", "helper.md", "go"]).is(0);
     added.says("ask for consent that was not given").says("`abide serve` starts what is due");
     let mut serve = project.spawn(&["serve"]);
-    let shown = wait_until(&project, "nightly", |shown| shown["schedule"]["note"].as_str().is_some());
-    assert!(shown["schedule"]["note"].as_str().unwrap().contains("has not ended"), "{shown}");
-    let runs = shown["runs"].as_array().unwrap();
-    assert_eq!((runs.len(), &runs[0]["waiting_for"]), (1, &json!("trust")));
+    let skips = |shown: &Value| shown["schedule"]["note"].as_str().is_some_and(|note| note.contains("has not ended"));
+    let waits = |shown: &Value| shown["runs"][0]["waiting_for"] == "trust";
+    let shown = wait_until(&project, "nightly", |shown| skips(shown) && waits(shown));
+    assert_eq!(shown["runs"].as_array().unwrap().len(), 1);
     assert_eq!(model.count(), 0);
     let told = project.abide(&["schedule", "show", "nightly"]).is(0).stdout;
     assert!(told.contains("trust") && told.contains("every 1.0 s"), "{told}");
