@@ -16,6 +16,7 @@ use super::progress::Progress;
 use super::run::Run;
 use super::shard::Msg;
 use super::shutdown::Closing;
+use super::take::By;
 use crate::HostError;
 use crate::report::Report;
 use crate::store::{Queue, Reader, RunRow, Started};
@@ -177,7 +178,7 @@ impl Start<'_> {
             Started::New { key, .. } if in_queue && !self.detached => {
                 // Its turn may come at once, or be somebody's by now who goes on with whatever may move.
                 if let Some(row) = inner.read(|reader| reader.run(key))?
-                    && let Err(error) = inner.take(row, false).await
+                    && let Err(error) = inner.take(row, By::Itself).await
                     && !matches!(error, HostError::Owned { .. })
                 {
                     return Err(error);
@@ -274,7 +275,8 @@ impl Abide {
         self.inner.no_longer_left(row.key);
         // It goes on when nobody waits for it any more: a run that was claimed and is worked on by nobody would belong to us for ever.
         let inner = self.inner.clone();
-        let taking = self.inner.runtime.spawn(async move { inner.take(row, steal).await });
+        let by = if steal { By::Stealing } else { By::Asking };
+        let taking = self.inner.runtime.spawn(async move { inner.take(row, by).await });
         taking.await.map_err(|_| HostError::ShuttingDown)??;
         Ok(run)
     }

@@ -270,6 +270,7 @@ impl Resident {
             state: super::standing::running(),
             inline: true,
             letting_go: None,
+            pauses: Vec::new(),
             fault: None,
             mending: false,
             looked_at: false,

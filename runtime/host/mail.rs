@@ -91,7 +91,8 @@ impl Resident {
             }
             (None, "pause") => {
                 self.let_go(LettingGo::Pause);
-                false
+                self.pauses.push(message.id);
+                return Ok(false);
             }
             _ => false,
         };

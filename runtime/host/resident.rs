@@ -58,6 +58,8 @@ pub(crate) struct Resident {
     pub(crate) inline: bool,
     /// The run is to be let go of once nothing works.
     pub(crate) letting_go: Option<LettingGo>,
+    /// The messages that pause it: they stay in the inbox until it is paused, for whoever has it by then.
+    pub(crate) pauses: Vec<i64>,
     /// Why it cannot go on: it is parked once nothing is under way that must not be cut off.
     pub(crate) fault: Option<Fault>,
     /// Its last commit failed: nothing moves until its machine has been rebuilt.

@@ -65,6 +65,9 @@ impl Resident {
         }
         plan.acts.extend(self.to_start.drain(..).map(|(id, n)| Act::Start { id, n }));
         let state = self.state_after(ended.as_ref(), &plan.acts);
+        if state.status == "paused" {
+            turn.consumed.append(&mut self.pauses);
+        }
         if nothing
             && next.is_none()
             && turn.consumed.is_empty()

@@ -10,10 +10,21 @@ use super::shard::Msg;
 use crate::store::{Claim, Claimed, RunKey, RunRow, hold_dead, is_ended};
 use crate::{HostError, crash};
 
+/// Who wants a run to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// This process: nobody living works on it.
+    Itself,
+    /// Somebody who resumes it.
+    Asking,
+    /// The same, even from a living process.
+    Stealing,
+}
+
 impl Inner {
     /// Takes a run and works on it, or makes sure that it is worked on here if it is ours.
-    pub(crate) async fn take(&self, mut row: RunRow, steal: bool) -> Result<(), HostError> {
-        while !self.take_as(&row, steal).await? {
+    pub(crate) async fn take(&self, mut row: RunRow, by: By) -> Result<(), HostError> {
+        while !self.take_as(&row, by).await? {
             let now = self.read(|reader| reader.run(row.key))?;
             row = now.ok_or(HostError::NoSuchRun { run: row.id })?;
         }
@@ -21,7 +32,7 @@ impl Inner {
     }
 
     /// Takes a run that stands like this. False if it was ours and no longer is: it stands differently by now.
-    async fn take_as(&self, row: &RunRow, steal: bool) -> Result<bool, HostError> {
+    async fn take_as(&self, row: &RunRow, by: By) -> Result<bool, HostError> {
         if is_ended(&row.status) {
             return Ok(true);
         }
@@ -35,11 +46,11 @@ impl Inner {
             // The dead owner's lock is held through the commit that bumps the epoch.
             Some(owner) => match hold_dead(&self.db, &owner.file) {
                 Some(held) => (Some(owner.id), Some(held)),
-                None if steal => (Some(owner.id), None),
+                None if by == By::Stealing => (Some(owner.id), None),
                 None => return Err(HostError::Owned { run: row.id.clone(), pid: owner.pid }),
             },
         };
-        let claim = Claim { run: row.key, owner: own, from, now_ms: self.now_ms() };
+        let claim = Claim { run: row.key, owner: own, from, asked: by != By::Itself, now_ms: self.now_ms() };
         crash::point("claim.held");
         let claimed = self.writer.call(move |tx| claim.apply(tx)).await?;
         self.works_again();
@@ -82,7 +93,7 @@ impl Inner {
         if !open || self.is_ours(&row) || !self.knows(&row.workflow) || self.was_left(key) {
             return Ok(());
         }
-        self.take(row, false).await
+        self.take(row, By::Itself).await
     }
 
     fn is_ours(&self, row: &RunRow) -> bool {
@@ -137,6 +148,7 @@ mod tests {
 
     use abide_engine::Ctx;
 
+    use super::By;
     use crate::Abide;
 
     /// Between the look at its row and its turn to be loaded a run may be let go of: whoever asked for it gets it all the same.
@@ -163,7 +175,7 @@ mod tests {
         open.send_replace(true);
         run.settled().await.unwrap();
         assert!(row().owner.is_none());
-        abide.inner.take(stale, false).await.unwrap();
+        abide.inner.take(stale, By::Asking).await.unwrap();
         assert_eq!(row().epoch, 2);
         abide.shutdown().await;
     }

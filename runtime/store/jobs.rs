@@ -183,6 +183,8 @@ pub(crate) struct Claim {
     pub(crate) owner: i64,
     /// The owner it may be taken from: its lock is held by us, or it is to be stolen.
     pub(crate) from: Option<i64>,
+    /// Somebody asked for it: it is not to be paused by what was said before.
+    pub(crate) asked: bool,
     pub(crate) now_ms: i64,
 }
 
@@ -215,6 +217,9 @@ impl Claim {
             )?
             .execute(params![self.owner, next, self.now_ms, self.run])?;
         tx.conn.prepare_cached("UPDATE notes SET error = NULL WHERE run = ?1")?.execute([self.run])?;
+        if self.asked {
+            tx.conn.prepare_cached("DELETE FROM inbox WHERE run = ?1 AND kind = 'pause'")?.execute([self.run])?;
+        }
         Ok(Claimed::Ours { epoch: next })
     }
 }

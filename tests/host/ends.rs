@@ -39,34 +39,6 @@ async fn a_paused_run_waits_for_its_once_step_and_starts_no_other_until_resumed(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_that_is_resumed_while_it_is_being_paused_goes_on_once_it_has_paused() {
-    let (rig, pay) = (Rig::new(), Gate::new());
-    let held = pay.clone();
-    let abide = rig.open().workflow("pay", move |ctx: Ctx, (): ()| {
-        let held = held.clone();
-        async move {
-            let paid: u32 = ctx.step("pay", (), held.step(1_u32)).once().await?;
-            let more: u32 = ctx.step("after", (), |()| async { Ok::<_, Error>(10) }).once().await?;
-            Ok::<_, Error>(paid + more)
-        }
-    });
-    let abide = Arc::new(abide.start().await.unwrap());
-    let run = abide.run("pay", &()).id("r").await.unwrap();
-    pay.until_reached(1).await;
-    run.pause().await.unwrap();
-    let sqlite = rig.sqlite();
-    until(|| sqlite.query_row("SELECT count(*) FROM inbox", [], |row| row.get::<_, u32>(0)).unwrap() == 0).await;
-    let resumed = tokio::spawn({
-        let abide = abide.clone();
-        async move { abide.resume("r", false).await }
-    });
-    pay.open();
-    within(resumed).await.unwrap().unwrap();
-    assert_eq!(within(run.result::<u32>()).await.unwrap(), 11);
-    assert_eq!((pay.reached(), run.inspect().unwrap().epoch), (1, 2));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_released_run_stays_released_until_somebody_resumes_it() {
     let (rig, gate) = (Rig::new(), Gate::new());
     let open = || {

@@ -14,6 +14,7 @@ mod lines;
 mod own_tools;
 mod owners;
 mod patterns;
+mod pauses;
 mod queues;
 mod rig;
 mod schedules;

@@ -18,9 +18,6 @@ use crate::proof::vfs::{self, Call, Guard, Watch};
 /// A message is told of twice, by whoever sent it and by whoever watches the file: both times it cannot be read.
 const TOLD: u64 = 2;
 
-/// So often it is tried to read a run before it is given up.
-const TRIES: u64 = 11;
-
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(3_600);
 
@@ -28,7 +25,7 @@ const LONG: Duration = Duration::from_secs(3_600);
 #[derive(Default)]
 struct Unreadable {
     left: AtomicU64,
-    /// What is written next, once they can read, takes longer than to try again.
+    /// What is written next takes longer than to try again.
     slow: AtomicBool,
     /// The writer cannot write so many times.
     unwritable: AtomicU64,
@@ -47,8 +44,7 @@ impl Watch for Unreadable {
         if matches!(call, Call::Write { .. }) && takes_one(&self.unwritable) {
             return SQLITE_IOERR_WRITE;
         }
-        let last = || self.left.load(Ordering::SeqCst) == 0;
-        if matches!(call, Call::Write { .. }) && last() && self.slow.swap(false, Ordering::SeqCst) {
+        if matches!(call, Call::Write { .. }) && self.slow.swap(false, Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(300));
         }
         real()
@@ -189,11 +185,14 @@ async fn a_parked_run_that_cannot_be_read_is_brought_back_later() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_is_being_given_up_is_taken_up_after_that() {
     let bench = Bench::parked().await;
-    bench.disk.left.store(TRIES, Ordering::SeqCst);
-    bench.disk.slow.store(true, Ordering::SeqCst);
+    bench.disk.left.store(u64::MAX, Ordering::SeqCst);
     bench.run.signal("more", &7).await.unwrap();
+    until("it cannot be read", || bench.disk.left.load(Ordering::SeqCst) < u64::MAX).await;
+    // It has been claimed: what is written next is that it is given up.
+    bench.disk.slow.store(true, Ordering::SeqCst);
     let stopped = within("giving up", bench.run.result::<u32>()).await.unwrap_err();
     is_clear(&stopped, "giving up");
+    bench.disk.left.store(0, Ordering::SeqCst);
     until("it is taken up", || bench.run.inspect().unwrap().status == "completed").await;
     bench.ends_with("its end", 7).await;
 }

@@ -25,7 +25,15 @@ const BOUNDARIES: &[Mutant] = &[
         file: "runtime/host/load.rs",
         from: "run.is_leaving() && stays_open",
         to: "run.is_leaving() && stays_open && !MUTANT",
-        proof: "host::ends::a_run_that_is_resumed",
+        proof: "host::pauses::a_run_that_is_resumed_while",
+        count: None,
+    },
+    Mutant {
+        name: "pause-forgotten",
+        file: "runtime/host/mail.rs",
+        from: "                self.pauses.push(message.id);",
+        to: "                if MUTANT { turn.consumed.push(message.id) } else { self.pauses.push(message.id) }",
+        proof: "host::pauses::a_pause_outlives",
         count: None,
     },
 ];
