@@ -110,6 +110,9 @@ fn run(tests: &Path, proof: &str, count: Option<&str>, mutant: Option<&str>) -> 
     }
     let out = tempfile::NamedTempFile::new().unwrap();
     command.stdout(out.reopen().unwrap()).stderr(out.reopen().unwrap()).stdin(Stdio::null());
+    // With all that it starts: of a proof that hangs nothing may live on beside the next ones.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child = command.spawn().unwrap();
     let until = Instant::now() + PATIENCE;
     let status = loop {
@@ -117,7 +120,12 @@ fn run(tests: &Path, proof: &str, count: Option<&str>, mutant: Option<&str>) -> 
             break status;
         }
         if Instant::now() > until {
-            child.kill().unwrap();
+            #[cfg(unix)]
+            let _ = rustix::process::kill_process_group(
+                rustix::process::Pid::from_child(&child),
+                rustix::process::Signal::KILL,
+            );
+            let _ = child.kill();
             child.wait().unwrap();
             return Verdict::Neither(format!("it hangs: {}", tail(out.path())));
         }

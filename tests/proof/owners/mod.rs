@@ -6,7 +6,7 @@ mod walk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use abide::Abide;
@@ -226,12 +226,26 @@ impl Scene {
         self.until("all runs end", |scene| scene.abide.list(1_000).unwrap().iter().all(|i| i.status == "completed"))
             .await;
         for place in 0..PROCESSES {
-            let status = self.workers[place].wait().unwrap();
+            let status = self.ended(place).await;
             if !status.success() {
                 self.fail(&format!("a worker failed: {status}"));
             }
         }
         self.judge();
+    }
+
+    /// Waits until a worker has ended by itself.
+    async fn ended(&mut self, place: usize) -> ExitStatus {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.workers[place].try_wait().unwrap() {
+                return status;
+            }
+            if Instant::now() > until {
+                self.fail("a worker does not end although all is over");
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Runs that may not be stolen are taken from the dead only.
