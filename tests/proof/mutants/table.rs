@@ -330,7 +330,7 @@ const KILLS: &[Mutant] = &[
         to: "        let sql = \"UPDATE heads SET head = ?1 WHERE run = ?2\";
         Ok(changed == 1 || MUTANT && tx.conn.prepare_cached(sql)?.execute(params![head, self.run])? == 1)\n",
         proof: "proof::owners::no_two",
-        count: None,
+        count: Some("600"),
     },
     Mutant {
         name: "take-from-the-living",
@@ -349,7 +349,7 @@ const KILLS: &[Mutant] = &[
                 owner.unlock();
             }",
         proof: "proof::owners::no_two",
-        count: None,
+        count: Some("600"),
     },
     Mutant {
         name: "leave-over-a-message",

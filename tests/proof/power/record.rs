@@ -1,6 +1,6 @@
 //! The recorder: everything that is written to a database and its log, in order, with what was acknowledged when. It decides no crash.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::c_int;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::ThreadId;
@@ -10,7 +10,7 @@ use rusqlite::ffi::{SQLITE_IOERR_FSYNC, SQLITE_OK};
 use crate::proof::vfs::{Call, Watch};
 
 /// The file that an operation is on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Which {
     Db,
     Log,
@@ -77,6 +77,10 @@ pub struct Tape {
     syncs: u64,
     /// Threads whose sync failed, and how many of their next ones do not.
     failed_for: HashMap<ThreadId, u32>,
+    /// Threads that have written to a file, each with a handle of its own.
+    writers: HashSet<(ThreadId, Which)>,
+    /// Those who are yet to be told that a sync of it failed: the system tells each handle once, at its next sync (Linux since 4.13).
+    untold: HashSet<(ThreadId, Which)>,
 }
 
 /// Records the file of this name and its log; others are let through unrecorded.
@@ -128,25 +132,32 @@ impl Recorder {
 impl Tape {
     fn sync(&mut self, on: Which, how: Syncs) -> c_int {
         self.syncs += 1;
+        let thread = std::thread::current().id();
+        let is_told = self.untold.remove(&(thread, on));
         let fails = match how {
+            _ if is_told => {
+                self.failed_for.insert(thread, 2);
+                true
+            }
             Syncs::Honest | Syncs::Lying => false,
             Syncs::Failing => true,
             Syncs::FailingOnce(which) => which == on,
-            Syncs::FailingNowAndThen(n) => {
-                let thread = std::thread::current().id();
-                match self.failed_for.get_mut(&thread).filter(|left| **left > 0) {
-                    Some(left) => {
-                        *left -= 1;
-                        false
-                    }
-                    None if self.syncs.is_multiple_of(n) => {
-                        self.failed_for.insert(thread, 2);
-                        true
-                    }
-                    None => false,
+            Syncs::FailingNowAndThen(n) => match self.failed_for.get_mut(&thread).filter(|left| **left > 0) {
+                Some(left) => {
+                    *left -= 1;
+                    false
                 }
-            }
+                None if self.syncs.is_multiple_of(n) => {
+                    self.failed_for.insert(thread, 2);
+                    true
+                }
+                None => false,
+            },
         };
+        if fails && !is_told {
+            let others = self.writers.iter().filter(|(other, file)| *other != thread && *file == on);
+            self.untold.extend(others);
+        }
         if fails {
             self.ops.push(Op::FailedSync { on });
             return SQLITE_IOERR_FSYNC;
@@ -188,7 +199,10 @@ impl Watch for Recorder {
                 tape.log_exists = false;
                 tape.ops.push(Op::Vanish);
             }
-            Call::Write { at, data } => tape.ops.push(Op::Write { on, at, data: data.into() }),
+            Call::Write { at, data } => {
+                tape.writers.insert((std::thread::current().id(), on));
+                tape.ops.push(Op::Write { on, at, data: data.into() });
+            }
             Call::Truncate { size } => tape.ops.push(Op::Truncate { on, size }),
             _ => {}
         }
